@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "axl/tensor/view.h"
+
+namespace axl {
+
+/// Zeroed memory on 64-byte (large blocks: huge-page) boundaries. Move-only. Throws Error when the
+/// machine has no such amount.
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(size_t bytes);
+  ~Buffer();
+  Buffer(Buffer&& other) noexcept;
+  Buffer& operator=(Buffer&& other) noexcept;
+
+  float* floats() const { return static_cast<float*>(data_); }
+  void* data() const { return data_; }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  void* data_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+/// Hands out consecutive pieces of one buffer. A plan is made by running the same code twice: first
+/// on a measuring arena, whose views point nowhere, then on a real one of the size it measured.
+class Arena {
+ public:
+  Arena() = default;  ///< measures
+  Arena(void* data, size_t bytes) : data_(static_cast<char*>(data)), capacity_(bytes) {}
+
+  void* allocate(size_t bytes);
+  Mat matrix(int64_t rows, int64_t cols) {
+    return {static_cast<float*>(allocate(sizeof(float) * rows * cols)), rows, cols};
+  }
+  size_t used() const { return used_; }
+
+ private:
+  char* data_ = nullptr;
+  size_t capacity_ = 0, used_ = 0;
+};
+
+}  // namespace axl

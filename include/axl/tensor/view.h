@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+#include "axl/base/error.h"
+
+namespace axl {
+
+/// A matrix that somebody else owns: `rows` x `cols`, row-major, rows `stride` elements apart.
+/// Copying a view copies no data. Views never outlive the buffer they point into.
+template <class T>
+struct MatrixView {
+  T* data = nullptr;
+  int64_t rows = 0, cols = 0, stride = 0;
+
+  MatrixView() = default;
+  MatrixView(T* data, int64_t rows, int64_t cols) : MatrixView(data, rows, cols, cols) {}
+  MatrixView(T* data, int64_t rows, int64_t cols, int64_t stride)
+      : data(data), rows(rows), cols(cols), stride(stride) {}
+  template <class U>
+  requires std::is_same_v<const U, T> MatrixView(
+      const MatrixView<U>& o)  // a mutable view is a read-only one
+      : MatrixView(o.data, o.rows, o.cols, o.stride) {}
+
+  T* row(int64_t i) const { return data + i * stride; }
+  T& operator()(int64_t i, int64_t j) const { return data[i * stride + j]; }
+  int64_t size() const { return rows * cols; }
+  bool empty() const { return rows == 0 || cols == 0; }
+  bool contiguous() const { return stride == cols || rows <= 1; }
+
+  MatrixView row_range(int64_t begin, int64_t count) const {
+    AXL_CHECK(begin >= 0 && count >= 0 && begin + count <= rows);
+    return {row(begin), count, cols, stride};
+  }
+  MatrixView col_range(int64_t begin, int64_t count) const {
+    AXL_CHECK(begin >= 0 && count >= 0 && begin + count <= cols);
+    return {data + begin, rows, count, stride};
+  }
+  /// The same elements as `r` rows of `c`; contiguous views only.
+  MatrixView reshaped(int64_t r, int64_t c) const {
+    AXL_CHECK(contiguous() && r * c == size());
+    return {data, r, c};
+  }
+};
+
+using Mat = MatrixView<float>;
+using ConstMat = MatrixView<const float>;
+
+}  // namespace axl
