@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "axl/infer/sampler.h"
+#include "axl/model/model.h"
+
+namespace axl {
+
+struct GenerateOptions {
+  int64_t max_new_tokens = 100;
+  SamplingOptions sampling;
+  uint64_t seed = 0;
+  std::vector<std::string> stop;  ///< text ends before the first of these
+};
+
+struct Generation {
+  std::string text;           ///< what was generated, stop string and EOS left out
+  int64_t new_tokens = 0;     ///< sampled, EOS and the bytes of a stop string included
+  std::string finish_reason;  ///< "length", "eos", "stop" or "cancelled"
+  int64_t prompt_dropped =
+      0;  ///< inputs at the left of the prompt that the context had no room for
+};
+
+/// Continues BOS + prompt. on_text receives the text as it comes, holding back what could yet turn
+/// out to be a stop string; it returns false to cancel. The same model, prompt, options and seed
+/// give the same text on any number of threads.
+Generation generate(const Model& model, std::string_view prompt, const GenerateOptions& options,
+                    const std::function<bool(std::string_view)>& on_text);
+
+/// Finds stop strings in a stream of text.
+class StopFilter {
+ public:
+  explicit StopFilter(std::vector<std::string> stops) : stops_(std::move(stops)) {}
+
+  /// Adds bytes and returns what is now certain not to be part of a stop string.
+  std::string push(std::string_view bytes);
+  /// What was held back, at the end of the text.
+  std::string flush();
+  bool stopped() const { return stopped_; }
+
+ private:
+  std::vector<std::string> stops_;
+  std::string held_;
+  bool stopped_ = false;
+};
+
+}  // namespace axl

@@ -1,0 +1,69 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "axl/model/weights.h"
+
+namespace axl {
+
+/// What a decoding session keeps of the tokens it has seen. Each place holds one matrix per
+/// sequence, with a row per token of its scale.
+struct Cache {
+  using PerSequence = std::vector<Mat>;
+  PerSequence embedded;                         ///< [N, D] inputs of the fine stack
+  std::vector<std::vector<PerSequence>> stack;  ///< [scale][layer] keys and values [N/s, 2D]
+  std::vector<std::vector<PerSequence>> cross;  ///< [layer][pair] keys and values of the source
+  std::vector<PerSequence> slots;               ///< [scale] [N/s, s·D]; empty for the fine scale
+
+  Cache() = default;
+  /// Room for `capacity` bytes of each of `sequences`.
+  Cache(Arena& arena, const Weights& weights, int64_t sequences, int64_t capacity);
+};
+
+/// Every buffer that passing some rows through a model needs, laid out once.
+/// Training keeps what backward needs for every layer; inference shares one layer's buffers.
+struct Activations {
+  enum class Mode { kTraining, kInference };
+
+  Activations(const ModelConfig& config, int64_t max_rows, Mode mode);
+  static size_t required_bytes(const ModelConfig& config, int64_t max_rows, Mode mode);
+
+  size_t memory_bytes() const { return memory_.bytes(); }
+
+  /// Says which tokens the next pass is about: at most max_rows of them, either whole sequences
+  /// from their beginning or any run of one sequence.
+  void lay_out(const Segments& new_bytes);
+
+  Segments bytes;                  ///< rows of the finest scale
+  std::vector<Segments> segments;  ///< [scale]
+  int64_t rows(int64_t scale) const { return total_rows(segments[scale]); }
+
+  std::vector<Mat> groups, slots;                 ///< [scale] [R_s, s·D]; empty at the fine scale
+  std::vector<std::vector<Mat>> states;           ///< [C + 1][scale] before each cross-scale layer
+  std::vector<std::vector<Block::Saved>> blocks;  ///< [scale][layer]
+  std::vector<std::vector<CrossBlock::Saved>> cross;  ///< [layer][pair]
+  Fusion::Saved fusion;
+  Mat fused;      ///< [R, D]
+  Mat head_rstd;  ///< [R, 1]
+  Mat logits;     ///< [R, V]
+  Mat nll;        ///< [R, 1] nats of each target
+
+  // Gradients of states; training only.
+  std::vector<Mat> d_states, d_before;  ///< [scale] [R_s, D]
+  Mat d_fused, d_fine;                  ///< [R, D]
+  std::vector<Mat> d_wide;              ///< [scale] [R_s, s·D] of groups or slots
+  Scratch scratch;
+
+ private:
+  void plan(Arena& arena, const ModelConfig& config, int64_t max_rows, Mode mode);
+  void plan_blocks(Arena& arena, const ModelConfig& config, int64_t max_rows, Mode mode);
+  void plan_cross(Arena& arena, const ModelConfig& config, int64_t max_rows, Mode mode);
+  Activations() = default;
+
+  std::vector<int64_t> factors_;
+  int64_t max_rows_ = 0;
+  Buffer memory_;
+};
+
+}  // namespace axl

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "axl/base/fields.h"
+#include "axl/base/tokens.h"
+
+namespace axl {
+
+/// Dimensions of a model. Everything else about it follows from these.
+struct ModelConfig {
+  int64_t d_model = 256;            ///< D, width of every token
+  int64_t n_heads = 4;              ///< H; head size is d_model / n_heads, an even number
+  int64_t d_ff = 688;               ///< F, width inside SwiGLU
+  int64_t n_layers_per_scale = 3;   ///< L
+  int64_t n_cross_attn_layers = 1;  ///< C
+  std::vector<int64_t> downsample_factors = {1, 2, 4};  ///< ascending, begins with 1
+  int64_t max_seq_len = 256;                            ///< N, context in bytes
+  double rope_theta = 10000.0;
+  double norm_eps = 1e-5;
+
+  /// The keys under `model:` of a configuration file.
+  Fields fields();
+  /// Throws UsageError when the values do not fit each other.
+  void validate() const;
+
+  int64_t head_size() const { return d_model / n_heads; }
+  int64_t n_scales() const { return static_cast<int64_t>(downsample_factors.size()); }
+  int64_t max_factor() const { return downsample_factors.back(); }
+
+  bool operator==(const ModelConfig&) const = default;
+};
+
+/// The configuration as JSON with the keys of the PyTorch definition (vocab_size included), as
+/// model files carry it under "axl_config".
+std::string to_json(const ModelConfig& config);
+/// The reverse. Throws Error beginning with `where` for anything that to_json would not write.
+ModelConfig model_config_from_json(const std::string& json, const std::string& where);
+
+}  // namespace axl

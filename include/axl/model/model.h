@@ -1,0 +1,96 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "axl/model/activations.h"
+#include "axl/model/config.h"
+#include "axl/model/weights.h"
+
+namespace axl {
+
+/// The multi-scale byte-level transformer: causal language model over 256 byte ids, BOS and EOS.
+///
+///   x₁ = E[ids];  x_s = W_down,s [x₁ of the group's s bytes]
+///   h_s = a stack of pre-norm blocks per scale
+///   h_t ← h_t + Σ_{s≠t} CrossBlock_{s→t}(h_t, h_s)      per cross-scale layer
+///   fused = Σ_s α_s u_s,  u_s = W_up,s of the last token of scale s that has ended
+///   logits = W_out RMSNorm(fused);  logits[i] predict byte i + 1
+///
+/// Everything is strictly causal: a token reads another, of any scale, only if that one ended no
+/// later than itself.
+class Model {
+ public:
+  /// Weights are zero until init() or a load. Throws UsageError for an invalid configuration.
+  explicit Model(const ModelConfig& config);
+
+  /// Normal weights, σ 0.02 (output matrices of residual branches 0.02/√(2(L+C))); gains 1; gate 0.
+  void init(uint64_t seed);
+
+  const ModelConfig& config() const { return config_; }
+  const std::vector<Parameter>& parameters() const { return parameters_; }
+  int64_t parameter_count() const { return axl::parameter_count(parameters_); }
+  float* data() const { return memory_.floats(); }  ///< parameter_count() floats
+  const Weights& weights() const { return weights_; }
+
+  /// Runs the tokens that a.lay_out() announced, ids [R], and leaves a.fused, a.states and
+  /// a.fusion.alpha. With a cache, earlier tokens are read from it and the new ones added.
+  void forward(std::span<const int32_t> ids, Activations& a, const Cache* cache = nullptr) const;
+
+  /// a.logits [R, V] of the fused state, or of the fine stack alone.
+  void logits(Activations& a) const { head(a.fused, a); }
+  void fine_logits(Activations& a) const { head(a.states[0][0], a); }
+
+  /// What a training pass over B whole sequences found.
+  struct Loss {
+    double nats = 0;       ///< mean cross-entropy of the logits over scored targets
+    double fine_nats = 0;  ///< of the fine logits; 0 when their weight is 0
+    int64_t scored = 0;    ///< targets
+    /// What was differentiated.
+    double total(double fine_weight) const { return nats + fine_weight * fine_nats; }
+  };
+  /// Forward, loss = nats + fine_weight · fine_nats, and backward: adds to `grads`, the gradient's
+  /// Weights. targets [R], negative where not scored; a must be planned for training.
+  Loss forward_backward(std::span<const int32_t> ids, std::span<const int32_t> targets,
+                        float fine_weight, Activations& a, const Weights& grads) const;
+
+  /// Mean weight of each scale in the fusion of the last pass.
+  static std::vector<double> mean_alpha(const Activations& a);
+
+ private:
+  void embed(std::span<const int32_t> ids, Activations& a, const Cache* cache) const;
+  void run_stack(int64_t scale, Activations& a, const Cache* cache) const;
+  void run_cross(int64_t layer, Activations& a, const Cache* cache) const;
+  void fuse(Activations& a, const Cache* cache) const;
+  void head(ConstMat h, Activations& a) const;
+  double head_backward(ConstMat h, std::span<const int32_t> targets, float scale, Activations& a,
+                       Mat dh, const Weights& grads) const;
+  void backward(std::span<const int32_t> ids, bool fine, Activations& a,
+                const Weights& grads) const;
+  void fuse_backward(Activations& a, const Weights& grads) const;
+  void cross_backward(int64_t layer, Activations& a, const Weights& grads) const;
+  void stack_backward(int64_t scale, Activations& a, const Weights& grads) const;
+  void embed_backward(std::span<const int32_t> ids, Activations& a, const Weights& grads) const;
+
+  AttentionPlan stack_plan(int64_t scale, const Activations& a) const;
+  AttentionPlan cross_plan(const Weights::Pair& pair, const Activations& a) const;
+  std::vector<ScaleView> scale_views(const Activations& a, const Cache* cache) const;
+
+  ModelConfig config_;
+  std::vector<Parameter> parameters_;
+  Buffer memory_, rope_memory_;
+  Weights weights_;
+  RopeTable rope_;
+};
+
+/// Memory for one more set of all parameters: gradients, a moment of an optimizer.
+struct ParameterBlock {
+  explicit ParameterBlock(const ModelConfig& config);
+  void zero();
+  int64_t count;
+  Buffer memory;
+  Weights weights;
+};
+
+}  // namespace axl

@@ -1,0 +1,84 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "axl/model/config.h"
+#include "axl/nn/layers.h"
+#include "axl/nn/scales.h"
+#include "axl/tensor/arena.h"
+
+namespace axl {
+
+/// Everything that a model learns, as views. The gradient of a model, and each of an optimizer's
+/// moments, is another Weights of the same shape.
+struct Weights {
+  struct Scale {
+    int64_t factor = 1;
+    Linear down, up;  ///< [D, s·D] and [s·D, D]; empty at scale 1
+    std::vector<Block> stack;
+  };
+  /// One directed pair of scales within a cross-scale layer; indices into `scales`.
+  struct Pair {
+    int64_t source, target;
+    CrossBlock block;
+  };
+
+  Mat tok_embd;  ///< [V, D]
+  std::vector<Scale> scales;
+  std::vector<std::vector<Pair>> cross;  ///< [C] layers of S·(S−1) pairs
+  Fusion gate;                           ///< empty with one scale
+  RmsNorm out_norm;
+  Linear output;  ///< [V, D]
+
+  Weights() = default;
+  /// Shapes without data.
+  explicit Weights(const ModelConfig& config);
+  /// Lets the views point into one block of parameter_count() floats, tensor after tensor.
+  void bind(float* data);
+
+  /// Visits every tensor as visit(name, Mat&, Role), in the order and with the names of the PyTorch
+  /// definition's state_dict.
+  template <class Visit>
+  void for_each_parameter(Visit&& visit);
+};
+
+/// One entry of a model's parameter table.
+struct Parameter {
+  std::string name;
+  Role role;
+  std::vector<int64_t> shape;  ///< [D] for gains, [rows, cols] for matrices
+  int64_t rows, cols;
+  int64_t offset;  ///< in floats, into the block that bind() was given
+  int64_t size() const { return rows * cols; }
+};
+std::vector<Parameter> parameter_table(const ModelConfig& config);
+int64_t parameter_count(const std::vector<Parameter>& table);
+
+template <class Visit>
+void Weights::for_each_parameter(Visit&& visit) {
+  visit("tok_embd.weight", tok_embd, Role::kEmbedding);
+  for (Scale& s : scales)
+    if (s.factor > 1)
+      visit("down." + std::to_string(s.factor) + ".weight", s.down.weight, Role::kMatrix);
+  for (Scale& s : scales)
+    if (s.factor > 1)
+      visit("up." + std::to_string(s.factor) + ".weight", s.up.weight, Role::kMatrix);
+  for (Scale& s : scales)
+    for (size_t i = 0; i < s.stack.size(); ++i)
+      visit_parameters(s.stack[i],
+                       "stack." + std::to_string(s.factor) + "." + std::to_string(i) + ".", visit);
+  for (size_t layer = 0; layer < cross.size(); ++layer)
+    for (Pair& p : cross[layer])
+      visit_parameters(p.block,
+                       "cross." + std::to_string(layer) + "." +
+                           std::to_string(scales[p.source].factor) + "to" +
+                           std::to_string(scales[p.target].factor) + ".",
+                       visit);
+  if (scales.size() > 1) visit("gate.weight", gate.weight, Role::kGate);
+  visit("out_norm.weight", out_norm.gain, Role::kGain);
+  visit("output.weight", output.weight, Role::kOutput);
+}
+
+}  // namespace axl

@@ -1,0 +1,200 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "axl/kernels/elementwise.h"
+#include "axl/kernels/gemm.h"
+#include "axl/nn/segments.h"
+#include "axl/tensor/arena.h"
+#include "axl/tensor/view.h"
+
+/// The layers of the model: forward beside backward.
+///
+/// A layer is a struct of views on its parameters and nothing else. Its gradient is the same struct
+/// with views on gradient memory: `backward` takes it as `grad` and adds to it. What backward needs
+/// from forward is kept in the layer's `Saved`, whose buffers are planned on an arena beforehand,
+/// so that a step allocates nothing; inference plans one Saved and uses it for layer after layer.
+///
+/// Letters: R rows (tokens of all sequences), D width, H heads, F feed-forward width, V vocabulary.
+namespace axl {
+
+/// What initialisation and optimizers want to know about a parameter.
+enum class Role { kGain, kMatrix, kResidualOutput, kEmbedding, kGate, kOutput };
+
+/// Scratch that all layers share, for at most R rows. Contents never outlive a call of a layer.
+struct Scratch {
+  Mat normed;      ///< [R, D] input of a projection, or its gradient's twin
+  Mat d_normed;    ///< [R, D]
+  Mat d_branch;    ///< [R, D]
+  Mat d_residual;  ///< [R, D]
+  Mat act;         ///< [R, F]
+  Mat d_act;       ///< [R, F]
+  Mat d_gate_up;   ///< [R, 2F]
+  Mat d_qkv;       ///< [R, 3D]; cross-scale attention keeps dq [R, D] and dkv [R, 2D] in it
+  Mat partials;    ///< [kPartials, max(D, S·S·D)]
+  Mat attention;   ///< [threads, attention_scratch(keys)]
+};
+
+/// y = x Wᵀ, W [out, in].
+struct Linear {
+  Mat weight;
+
+  void forward(ConstMat x, Mat y, Write write = Write::kAssign) const {
+    gemm(Trans::kNo, x, Trans::kYes, weight, y, write);
+  }
+  /// dx = dy W (or +=), grad.W += dyᵀ x.
+  void backward(ConstMat x, ConstMat dy, Mat dx, Write dx_write, const Linear& grad) const {
+    gemm(Trans::kNo, dy, Trans::kNo, weight, dx, dx_write);
+    gemm(Trans::kYes, dy, Trans::kNo, x, grad.weight, Write::kAdd);
+  }
+};
+
+struct RmsNorm {
+  Mat gain;  ///< [1, D]
+
+  void forward(ConstMat x, float eps, Mat y, float* rstd) const { rms_norm(x, gain, eps, y, rstd); }
+  /// dx += …, grad.gain += ….
+  void backward(ConstMat x, const float* rstd, ConstMat dy, Mat dx, const RmsNorm& grad,
+                const Scratch& scratch) const {
+    rms_norm_backward(x, gain, rstd, dy, dx, grad.gain, scratch.partials);
+  }
+};
+
+/// What attention needs beside its rows: where they are, and what they may see.
+struct AttentionPlan {
+  int64_t heads = 1;
+  const RopeTable* rope = nullptr;
+  const Segments* queries = nullptr;
+  const Segments* keys = nullptr;
+  int64_t query_factor = 1, key_factor = 1;
+  /// Positions are byte indices at which tokens end (cross-scale) or token counts (a stack's own).
+  bool byte_positions = false;
+};
+
+/// The projections of multi-head attention, [D, D] each, adjacent in memory in this order, so that
+/// neighbours can be applied as one product.
+struct Attention {
+  Mat wq, wk, wv, wo;
+
+  Linear qkv() const { return adjacent(wq, 3); }
+  Linear kv() const { return adjacent(wk, 2); }
+  Linear output() const { return {wo}; }
+
+  /// Rotates q and k of the new tokens in place.
+  static void rotate(const AttentionPlan& plan, Mat q, Mat k, bool inverse);
+  /// out [R, D] from rotated q [R, D]; keys and values in the rows of kv [Rk, 2D], or, for
+  /// sequence i, in cache[i] [tokens, 2D] where a cache is given: the new rows of kv are appended.
+  static void attend(const AttentionPlan& plan, ConstMat q, ConstMat kv, std::span<const Mat> cache,
+                     Mat out, Mat lse, const Scratch& scratch);
+  static void attend_backward(const AttentionPlan& plan, ConstMat q, ConstMat kv, ConstMat out,
+                              ConstMat lse, ConstMat d_out, Mat dq, Mat dkv,
+                              const Scratch& scratch);
+
+ private:
+  static Linear adjacent(Mat first, int64_t count) {
+    return {Mat(first.data, count * first.rows, first.cols)};
+  }
+};
+
+/// down(silu(gate x) · up x). gate, up [F, D] adjacent in memory, down [D, F].
+struct SwiGlu {
+  Mat gate, up, down;
+
+  Linear gate_up() const { return {Mat(gate.data, 2 * gate.rows, gate.cols)}; }
+
+  /// y += …; keeps gate_up [R, 2F].
+  void forward(ConstMat x, Mat y, Mat gate_up, const Scratch& scratch) const;
+  /// dx = ….
+  void backward(ConstMat x, ConstMat gate_up, ConstMat dy, Mat dx, const SwiGlu& grad,
+                const Scratch& scratch) const;
+};
+
+/// Pre-norm transformer block, the same as LLaMA's (arXiv:2302.13971):
+/// z = x + attention(norm x), y = z + swiglu(norm z).
+struct Block {
+  RmsNorm attn_norm;
+  Attention attn;
+  RmsNorm ffn_norm;
+  SwiGlu ffn;
+
+  struct Saved {
+    Mat x, z;                 ///< [R, D]
+    Mat qkv;                  ///< [R, 3D], q and k rotated
+    Mat out, lse;             ///< [R, D], [R, H]
+    Mat gate_up;              ///< [R, 2F]
+    Mat attn_rstd, ffn_rstd;  ///< [R, 1]
+    Saved() = default;
+    Saved(Arena& arena, int64_t rows, int64_t d, int64_t heads, int64_t d_ff);
+    Saved first_rows(int64_t rows) const;
+  };
+
+  /// Reads saved.x; y [R, D] may alias saved.x. cache: one [tokens, 2D] per sequence, or none.
+  void forward(const AttentionPlan& plan, float eps, const Saved& saved, Mat y,
+               std::span<const Mat> cache, const Scratch& scratch) const;
+  /// dy [R, D] becomes dx.
+  void backward(const AttentionPlan& plan, const Saved& saved, Mat dy, const Block& grad,
+                const Scratch& scratch) const;
+};
+
+/// What one scale (x, the target) learns from another (source):
+/// a = attention(q_norm x → kv_norm source), result a + swiglu(ffn_norm(x + a)).
+struct CrossBlock {
+  RmsNorm q_norm, kv_norm;
+  Attention attn;
+  RmsNorm ffn_norm;
+  SwiGlu ffn;
+
+  struct Saved {
+    Mat x, source;                  ///< [R, D], [Rs, D]: views, set by whoever calls forward
+    Mat z;                          ///< [R, D], x + a
+    Mat q, kv;                      ///< [R, D], [Rs, 2D]
+    Mat out, lse;                   ///< [R, D], [R, H]
+    Mat gate_up;                    ///< [R, 2F]
+    Mat q_rstd, kv_rstd, ffn_rstd;  ///< [R, 1], [Rs, 1], [R, 1]
+    Saved() = default;
+    Saved(Arena& arena, int64_t rows, int64_t source_rows, int64_t d, int64_t heads, int64_t d_ff);
+    Saved first_rows(int64_t rows, int64_t source_rows) const;
+  };
+
+  /// y += result.
+  void forward(const AttentionPlan& plan, float eps, const Saved& saved, Mat y,
+               std::span<const Mat> cache, const Scratch& scratch) const;
+  /// dx += …, d_source += … from dy, the gradient of the result.
+  void backward(const AttentionPlan& plan, const Saved& saved, ConstMat dy, Mat dx, Mat d_source,
+                const CrossBlock& grad, const Scratch& scratch) const;
+};
+
+/// Visits every parameter of a layer as visit(name, view, role). The one list of names that
+/// initialisation, optimizers, checkpoints, export and counting use.
+template <class Visit>
+void visit_parameters(Attention& a, const std::string& prefix, Visit&& visit) {
+  visit(prefix + "wq.weight", a.wq, Role::kMatrix);
+  visit(prefix + "wk.weight", a.wk, Role::kMatrix);
+  visit(prefix + "wv.weight", a.wv, Role::kMatrix);
+  visit(prefix + "wo.weight", a.wo, Role::kResidualOutput);
+}
+template <class Visit>
+void visit_parameters(SwiGlu& f, const std::string& prefix, Visit&& visit) {
+  visit(prefix + "gate.weight", f.gate, Role::kMatrix);
+  visit(prefix + "up.weight", f.up, Role::kMatrix);
+  visit(prefix + "down.weight", f.down, Role::kResidualOutput);
+}
+template <class Visit>
+void visit_parameters(Block& b, const std::string& prefix, Visit&& visit) {
+  visit(prefix + "attn_norm.weight", b.attn_norm.gain, Role::kGain);
+  visit_parameters(b.attn, prefix + "attn.", visit);
+  visit(prefix + "ffn_norm.weight", b.ffn_norm.gain, Role::kGain);
+  visit_parameters(b.ffn, prefix + "ffn.", visit);
+}
+template <class Visit>
+void visit_parameters(CrossBlock& b, const std::string& prefix, Visit&& visit) {
+  visit(prefix + "q_norm.weight", b.q_norm.gain, Role::kGain);
+  visit(prefix + "kv_norm.weight", b.kv_norm.gain, Role::kGain);
+  visit_parameters(b.attn, prefix + "attn.", visit);
+  visit(prefix + "ffn_norm.weight", b.ffn_norm.gain, Role::kGain);
+  visit_parameters(b.ffn, prefix + "ffn.", visit);
+}
+
+}  // namespace axl

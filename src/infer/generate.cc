@@ -1,0 +1,80 @@
+#include "axl/infer/generate.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "axl/infer/session.h"
+
+namespace axl {
+namespace {
+
+// The longest end of `text` that is a beginning of `stop`.
+size_t partial_match(std::string_view text, std::string_view stop) {
+  for (size_t n = std::min(text.size(), stop.size() - 1); n > 0; --n)
+    if (text.substr(text.size() - n) == stop.substr(0, n)) return n;
+  return 0;
+}
+
+std::vector<int32_t> tokens_of(std::string_view prompt) {
+  std::vector<int32_t> tokens{kBos};
+  for (unsigned char byte : prompt) tokens.push_back(byte);
+  return tokens;
+}
+
+}  // namespace
+
+std::string StopFilter::push(std::string_view bytes) {
+  if (stopped_) return "";
+  held_ += bytes;
+  size_t first = std::string::npos, keep = 0;
+  for (const std::string& stop : stops_) {
+    if (stop.empty()) continue;
+    first = std::min(first, held_.find(stop));
+    keep = std::max(keep, partial_match(held_, stop));
+  }
+  stopped_ = first != std::string::npos;
+  const size_t certain = stopped_ ? first : held_.size() - keep;
+  std::string out = held_.substr(0, certain);
+  held_.erase(0, certain);
+  return out;
+}
+
+std::string StopFilter::flush() { return stopped_ ? "" : std::exchange(held_, ""); }
+
+Generation generate(const Model& model, std::string_view prompt, const GenerateOptions& options,
+                    const std::function<bool(std::string_view)>& on_text) {
+  options.sampling.validate();
+  Session session(model);
+  Rng rng(options.seed);
+  StopFilter filter(options.stop);
+  Generation result;
+  result.finish_reason = "length";
+  const auto emit = [&](const std::string& text) {
+    result.text += text;
+    return text.empty() || on_text(text);
+  };
+
+  std::vector<int32_t> next = tokens_of(prompt);
+  while (result.new_tokens < options.max_new_tokens) {
+    const int32_t token = sample(session.append(next), options.sampling, rng);
+    if (result.new_tokens++ == 0) result.prompt_dropped = session.dropped();
+    if (token == kEos) {
+      result.finish_reason = "eos";
+      break;
+    }
+    const char byte = static_cast<char>(token);
+    if (!emit(filter.push({&byte, 1}))) {
+      result.finish_reason = "cancelled";
+      return result;
+    }
+    if (filter.stopped()) {
+      result.finish_reason = "stop";
+      break;
+    }
+    next = {token};
+  }
+  if (!emit(filter.flush())) result.finish_reason = "cancelled";
+  return result;
+}
+
+}  // namespace axl

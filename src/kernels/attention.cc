@@ -1,0 +1,113 @@
+#include "axl/kernels/attention.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "axl/kernels/gemm.h"
+#include "vector_math.h"
+
+namespace axl {
+namespace {
+
+template <class T>
+MatrixView<T> head_columns(MatrixView<T> x, int64_t head, int64_t heads) {
+  return x.col_range(head * (x.cols / heads), x.cols / heads);
+}
+
+void zero(Mat x) {
+  for (int64_t i = 0; i < x.rows; ++i) std::fill_n(x.row(i), x.cols, 0.0f);
+}
+
+// Turns the first `visible` scores of a row into probabilities and the rest into exact zeros, so
+// that what a query may not see adds nothing, bit for bit. Returns the log-sum-exp.
+float softmax_row(float* s, int64_t visible, int64_t keys) {
+  float top = s[0], sum = 0;
+#pragma omp simd reduction(max : top)
+  for (int64_t j = 0; j < visible; ++j) top = s[j] > top ? s[j] : top;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t j = 0; j < visible; ++j) {
+    s[j] = fast_exp(s[j] - top);
+    sum += s[j];
+  }
+  const float inverse = 1.0f / sum;
+#pragma omp simd
+  for (int64_t j = 0; j < visible; ++j) s[j] *= inverse;
+  std::fill(s + visible, s + keys, 0.0f);
+  return top + std::log(sum);
+}
+
+// p = exp(s − lse) where visible, else 0.
+void probabilities_again(float* s, float lse, int64_t visible, int64_t keys) {
+#pragma omp simd
+  for (int64_t j = 0; j < visible; ++j) s[j] = fast_exp(s[j] - lse);
+  std::fill(s + visible, s + keys, 0.0f);
+}
+
+float dot(const float* a, const float* b, int64_t n) {
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; ++i) sum += a[i] * b[i];
+  return sum;
+}
+
+}  // namespace
+
+int64_t attention_scratch(int64_t keys) { return 2 * kQueryBlock * keys; }
+
+void attention_head(const AttentionHeads& a, int64_t head, int64_t block, ConstMat q, ConstMat k,
+                    ConstMat v, Mat out, Mat lse, float* scratch) {
+  const int64_t begin = block * kQueryBlock, count = std::min(kQueryBlock, q.rows - begin);
+  const int64_t keys = a.visible(begin + count - 1, k.rows);
+  const ConstMat qh = head_columns(q, head, a.heads).row_range(begin, count);
+  const ConstMat kh = head_columns(k, head, a.heads).row_range(0, keys);
+  const ConstMat vh = head_columns(v, head, a.heads).row_range(0, keys);
+  const Mat oh = head_columns(out, head, a.heads).row_range(begin, count);
+  const Mat scores(scratch, count, keys);
+
+  const float scale = 1.0f / std::sqrt(static_cast<float>(qh.cols));
+  gemm_serial(Trans::kNo, qh, Trans::kYes, kh, scores, Write::kAssign, scale);
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t visible = a.visible(begin + i, k.rows);
+    lse(begin + i, head) = visible ? softmax_row(scores.row(i), visible, keys) : 0.0f;
+    if (visible == 0) std::fill_n(scores.row(i), keys, 0.0f);
+  }
+  gemm_serial(Trans::kNo, scores, Trans::kNo, vh, oh, Write::kAssign);
+}
+
+void attention_head_backward(const AttentionHeads& a, int64_t head, ConstMat q, ConstMat k,
+                             ConstMat v, ConstMat out, ConstMat lse, ConstMat d_out, Mat dq, Mat dk,
+                             Mat dv, float* scratch) {
+  const Mat dk_head = head_columns(dk, head, a.heads), dv_head = head_columns(dv, head, a.heads);
+  zero(dk_head);
+  zero(dv_head);
+  for (int64_t begin = 0; begin < q.rows; begin += kQueryBlock) {
+    const int64_t count = std::min(kQueryBlock, q.rows - begin);
+    const int64_t keys = a.visible(begin + count - 1, k.rows);
+    const ConstMat qh = head_columns(q, head, a.heads).row_range(begin, count);
+    const ConstMat kh = head_columns(k, head, a.heads).row_range(0, keys);
+    const ConstMat vh = head_columns(v, head, a.heads).row_range(0, keys);
+    const ConstMat oh = head_columns(out, head, a.heads).row_range(begin, count);
+    const ConstMat doh = head_columns(d_out, head, a.heads).row_range(begin, count);
+    const Mat dqh = head_columns(dq, head, a.heads).row_range(begin, count);
+    const Mat p(scratch, count, keys), dp(scratch + count * keys, count, keys);
+
+    const float scale = 1.0f / std::sqrt(static_cast<float>(qh.cols));
+    gemm_serial(Trans::kNo, qh, Trans::kYes, kh, p, Write::kAssign, scale);
+    gemm_serial(Trans::kNo, doh, Trans::kYes, vh, dp, Write::kAssign);
+    for (int64_t i = 0; i < count; ++i) {
+      probabilities_again(p.row(i), lse(begin + i, head), a.visible(begin + i, k.rows), keys);
+    }
+    gemm_serial(Trans::kYes, p, Trans::kNo, doh, dv_head.row_range(0, keys), Write::kAdd);
+    for (int64_t i = 0; i < count; ++i) {  // ds = p · (dp − d_out·out) · scale, over dp
+      const float delta = dot(doh.row(i), oh.row(i), oh.cols);
+      float* dp_row = dp.row(i);
+      const float* p_row = p.row(i);
+#pragma omp simd
+      for (int64_t j = 0; j < keys; ++j) dp_row[j] = p_row[j] * (dp_row[j] - delta) * scale;
+    }
+    gemm_serial(Trans::kNo, dp, Trans::kNo, kh, dqh, Write::kAssign);
+    gemm_serial(Trans::kYes, dp, Trans::kNo, qh, dk_head.row_range(0, keys), Write::kAdd);
+  }
+}
+
+}  // namespace axl

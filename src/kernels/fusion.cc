@@ -1,0 +1,78 @@
+#include "axl/kernels/fusion.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "vector_math.h"
+
+namespace axl {
+namespace {
+
+float dot(const float* a, const float* b, int64_t n) {
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; ++i) sum += a[i] * b[i];
+  return sum;
+}
+
+void axpy(float a, const float* x, float* y, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] += a * x[i];
+}
+
+void softmax(float* z, int64_t n) {
+  const float top = *std::max_element(z, z + n);
+  float sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += z[i] = fast_exp(z[i] - top);
+  for (int64_t i = 0; i < n; ++i) z[i] /= sum;
+}
+
+}  // namespace
+
+void fuse_row(const float* const* views, int64_t scales, ConstMat weight, float eps, float* alpha,
+              float* rstd, float* out) {
+  const int64_t d = weight.cols / scales;
+  const float temperature = 1.0f / std::sqrt(static_cast<float>(weight.cols));
+  std::fill_n(alpha, scales, 0.0f);
+  for (int64_t s = 0; s < scales; ++s) {
+    if (!views[s]) continue;
+    rstd[s] = 1.0f / std::sqrt(dot(views[s], views[s], d) / d + eps);
+    for (int64_t k = 0; k < scales; ++k)
+      alpha[k] += temperature * rstd[s] * dot(weight.row(k) + s * d, views[s], d);
+  }
+  softmax(alpha, scales);
+  std::fill_n(out, d, 0.0f);
+  for (int64_t s = 0; s < scales; ++s)
+    if (views[s]) axpy(alpha[s], views[s], out, d);
+}
+
+// With c = 1/√(S·D): dz_k = α_k (dα_k − Σ α dα), dû_s = c Σ_k dz_k W_ks, and through û = u·r the
+// derivative of the unit-rms map, du = r·dû − u · (r³/D) (dû·u), beside α_s · d_out.
+void fuse_row_backward(const float* const* views, int64_t scales, ConstMat weight,
+                       const float* alpha, const float* rstd, const float* d_out,
+                       float* const* d_views, Mat d_weight) {
+  const int64_t d = weight.cols / scales;
+  const float c = 1.0f / std::sqrt(static_cast<float>(weight.cols));
+  float d_alpha[kMaxScales], dz[kMaxScales], mean = 0;
+  for (int64_t s = 0; s < scales; ++s) {
+    d_alpha[s] = views[s] ? dot(d_out, views[s], d) : 0.0f;
+    mean += alpha[s] * d_alpha[s];
+  }
+  for (int64_t k = 0; k < scales; ++k) dz[k] = alpha[k] * (d_alpha[k] - mean);
+
+  for (int64_t s = 0; s < scales; ++s) {
+    if (!views[s]) continue;
+    const float *u = views[s], r = rstd[s];
+    float* du = d_views[s];
+    std::fill_n(du, d, 0.0f);
+    for (int64_t k = 0; k < scales; ++k) {
+      axpy(c * dz[k], weight.row(k) + s * d, du, d);
+      axpy(c * dz[k] * r, u, d_weight.row(k) + s * d, d);
+    }
+    const float pull = dot(du, u, d) * r * r * r / d;
+#pragma omp simd
+    for (int64_t i = 0; i < d; ++i) du[i] = r * du[i] - u[i] * pull + alpha[s] * d_out[i];
+  }
+}
+
+}  // namespace axl

@@ -1,0 +1,102 @@
+#include "axl/kernels/gemm.h"
+
+#include <algorithm>
+#include <array>
+
+#include "axl/base/parallel.h"
+
+namespace axl {
+namespace {
+
+// A tile of this many FLOPs takes some 20 µs, against about 1 µs to hand it to a thread.
+constexpr double kMinTileFlops = 4e6;
+// Numbers of tiles that divide evenly among 2, 3, 4, 6, 8 and 12 threads.
+constexpr std::array<int64_t, 6> kTileCounts = {24, 12, 8, 4, 2, 1};
+constexpr int64_t kTileMultiple = 16;  // rows and columns that one register block covers
+
+struct Grid {
+  int64_t rows, cols;
+};
+
+// The grid of `count` tiles with the smallest tile perimeter, so that each tile reads least.
+Grid best_grid(int64_t count, int64_t m, int64_t n) {
+  Grid best{1, 1};
+  double best_cost = 1e300;
+  for (int64_t rows = 1; rows <= count; ++rows) {
+    if (count % rows) continue;
+    const int64_t cols = count / rows;
+    if (m / rows < kTileMultiple || n / cols < kTileMultiple) continue;
+    const double cost = double(m) / rows + double(n) / cols;
+    if (cost < best_cost) best = {rows, cols}, best_cost = cost;
+  }
+  return best;
+}
+
+// Depends on the shape alone: thread counts must not change results.
+Grid tile_grid(int64_t m, int64_t n, int64_t k) {
+  const double flops = 2.0 * m * n * k;
+  for (int64_t count : kTileCounts) {
+    if (flops / count < kMinTileFlops && count > 1) continue;
+    const Grid grid = best_grid(count, m, n);
+    if (grid.rows * grid.cols == count) return grid;
+  }
+  return {1, 1};
+}
+
+int64_t tile_edge(int64_t i, int64_t tiles, int64_t extent) {
+  if (i == tiles) return extent;
+  return std::min(extent, i * extent / tiles / kTileMultiple * kTileMultiple);
+}
+
+void check_shapes(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c) {
+  AXL_CHECK((ta == Trans::kNo ? a.rows : a.cols) == c.rows);
+  AXL_CHECK((tb == Trans::kNo ? b.cols : b.rows) == c.cols);
+  AXL_CHECK((ta == Trans::kNo ? a.cols : a.rows) == (tb == Trans::kNo ? b.rows : b.cols));
+}
+
+void assign_zero(Mat c) {
+  for (int64_t i = 0; i < c.rows; ++i) std::fill_n(c.row(i), c.cols, 0.0f);
+}
+
+bool is_gemv(Trans ta, Trans tb, Mat c) {
+  return ta == Trans::kNo && tb == Trans::kYes && c.rows <= detail::kGemvRows;
+}
+
+}  // namespace
+
+void gemm_serial(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write, float alpha) {
+  check_shapes(ta, a, tb, b, c);
+  if (c.empty()) return;
+  const int64_t k = ta == Trans::kNo ? a.cols : a.rows;
+  if (k == 0) return write == Write::kAssign ? assign_zero(c) : void();
+  if (is_gemv(ta, tb, c)) return detail::gemv(a, b, c, write, alpha);
+  detail::gemm_backend_serial(ta, a, tb, b, c, write, alpha);
+}
+
+void gemm(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write, float alpha) {
+  const int64_t k = ta == Trans::kNo ? a.cols : a.rows;
+  if (!c.empty() && is_gemv(ta, tb, c) && k > 0) {
+    check_shapes(ta, a, tb, b, c);
+    // Reading the weights is the cost: 64 KiB of them are worth a thread.
+    const int64_t rows = std::max<int64_t>(8, (int64_t{64} << 10) / (4 * k) / 8 * 8);
+    const int64_t blocks = (b.rows + rows - 1) / rows;
+    parallel_for(blocks, [&](int64_t i) {
+      const int64_t begin = i * rows, count = std::min(rows, b.rows - begin);
+      detail::gemv(a, b.row_range(begin, count), c.col_range(begin, count), write, alpha);
+    });
+    return;
+  }
+  const Grid grid = tile_grid(c.rows, c.cols, k);
+  if (grid.rows * grid.cols == 1) return gemm_serial(ta, a, tb, b, c, write, alpha);
+  check_shapes(ta, a, tb, b, c);
+  parallel_for_dynamic(grid.rows * grid.cols, [&](int64_t tile) {
+    const int64_t r = tile / grid.cols, q = tile % grid.cols;
+    const int64_t r0 = tile_edge(r, grid.rows, c.rows), rn = tile_edge(r + 1, grid.rows, c.rows);
+    const int64_t q0 = tile_edge(q, grid.cols, c.cols), qn = tile_edge(q + 1, grid.cols, c.cols);
+    const ConstMat at = ta == Trans::kNo ? a.row_range(r0, rn - r0) : a.col_range(r0, rn - r0);
+    const ConstMat bt = tb == Trans::kNo ? b.col_range(q0, qn - q0) : b.row_range(q0, qn - q0);
+    gemm_serial(ta, at, tb, bt, c.row_range(r0, rn - r0).col_range(q0, qn - q0), write, alpha);
+  });
+}
+
+}  // namespace axl

@@ -1,0 +1,119 @@
+#include "axl/model/model.h"
+
+#include <algorithm>
+#include <vector>
+
+namespace axl {
+
+Model::Loss Model::forward_backward(std::span<const int32_t> ids, std::span<const int32_t> targets,
+                                    float fine_weight, Activations& a, const Weights& grads) const {
+  Loss loss;
+  loss.scored = std::count_if(targets.begin(), targets.end(), [](int32_t t) { return t >= 0; });
+  const float scale = loss.scored ? 1.0f / static_cast<float>(loss.scored) : 0.0f;
+
+  forward(ids, a);
+  loss.nats = head_backward(a.fused, targets, scale, a, a.d_fused, grads);
+  if (fine_weight != 0) {
+    loss.fine_nats =
+        head_backward(a.states[0][0], targets, fine_weight * scale, a, a.d_fine, grads);
+  }
+  backward(ids, fine_weight != 0, a, grads);
+  return loss;
+}
+
+// Logits, loss and the way back in one go: the logits' gradient takes their place.
+double Model::head_backward(ConstMat h, std::span<const int32_t> targets, float scale,
+                            Activations& a, Mat dh, const Weights& grads) const {
+  const int64_t rows = a.rows(0);
+  const Mat normed = a.scratch.normed.row_range(0, rows);
+  const Mat d_normed = a.scratch.d_normed.row_range(0, rows);
+  const Mat logits = a.logits.row_range(0, rows), dh_rows = dh.row_range(0, rows);
+  head(h, a);
+  const float* nll = a.nll.data;
+  cross_entropy_backward(logits, targets, scale, a.nll.data);
+
+  weights_.output.backward(normed, logits, d_normed, Write::kAssign, grads.output);
+  fill(dh_rows, 0.0f);
+  weights_.out_norm.backward(h.row_range(0, rows), a.head_rstd.data, d_normed, dh_rows,
+                             grads.out_norm, a.scratch);
+  double sum = 0;
+  int64_t scored = 0;
+  for (int64_t r = 0; r < rows; ++r) sum += nll[r], scored += targets[r] >= 0;
+  return scored ? sum / scored : 0.0;
+}
+
+void Model::backward(std::span<const int32_t> ids, bool fine, Activations& a,
+                     const Weights& grads) const {
+  fuse_backward(a, grads);
+  for (int64_t layer = weights_.cross.size(); layer-- > 0;) cross_backward(layer, a, grads);
+  if (fine) add(a.d_fine.row_range(0, a.rows(0)), a.d_states[0].row_range(0, a.rows(0)));
+  for (int64_t s = 0; s < config_.n_scales(); ++s) stack_backward(s, a, grads);
+  embed_backward(ids, a, grads);
+}
+
+void Model::fuse_backward(Activations& a, const Weights& grads) const {
+  const Mat d_fused = a.d_fused.row_range(0, a.rows(0));
+  const Mat d_fine_states = a.d_states[0].row_range(0, a.rows(0));
+  if (config_.n_scales() == 1) return copy(d_fused, d_fine_states);
+
+  std::vector<Mat> d_views{d_fine_states};
+  for (int64_t s = 1; s < config_.n_scales(); ++s)
+    d_views.push_back(a.d_wide[s].row_range(0, a.rows(s)));
+  weights_.gate.backward(scale_views(a, nullptr), a.bytes, a.fusion, d_fused, d_views, grads.gate,
+                         a.scratch);
+  for (int64_t s = 1; s < config_.n_scales(); ++s) {
+    const int64_t rows = a.rows(s);
+    weights_.scales[s].up.backward(a.states.back()[s].row_range(0, rows), d_views[s],
+                                   a.d_states[s].row_range(0, rows), Write::kAssign,
+                                   grads.scales[s].up);
+  }
+}
+
+void Model::cross_backward(int64_t layer, Activations& a, const Weights& grads) const {
+  const auto rows_of = [&](const std::vector<Mat>& m, int64_t s) {
+    return m[s].row_range(0, a.rows(s));
+  };
+  for (int64_t s = 0; s < config_.n_scales(); ++s)
+    copy(rows_of(a.d_states, s), rows_of(a.d_before, s));  // the residual path
+  for (size_t i = 0; i < weights_.cross[layer].size(); ++i) {
+    const Weights::Pair& p = weights_.cross[layer][i];
+    if (a.rows(p.target) == 0) continue;
+    const CrossBlock::Saved& all = a.cross[layer][i];
+    CrossBlock::Saved saved = all.first_rows(a.rows(p.target), a.rows(p.source));
+    saved.x = all.x.row_range(0, a.rows(p.target));
+    saved.source = all.source.row_range(0, a.rows(p.source));
+    p.block.backward(cross_plan(p, a), saved, rows_of(a.d_states, p.target),
+                     rows_of(a.d_before, p.target), rows_of(a.d_before, p.source),
+                     grads.cross[layer][i].block, a.scratch);
+  }
+  std::swap(a.d_states, a.d_before);
+}
+
+void Model::stack_backward(int64_t scale, Activations& a, const Weights& grads) const {
+  const int64_t rows = a.rows(scale);
+  if (rows == 0) return;
+  const AttentionPlan plan = stack_plan(scale, a);
+  const std::vector<Block>& stack = weights_.scales[scale].stack;
+  for (int64_t i = stack.size(); i-- > 0;) {
+    stack[i].backward(plan, a.blocks[scale][i].first_rows(rows),
+                      a.d_states[scale].row_range(0, rows), grads.scales[scale].stack[i],
+                      a.scratch);
+  }
+}
+
+void Model::embed_backward(std::span<const int32_t> ids, Activations& a,
+                           const Weights& grads) const {
+  const Mat dx = a.d_states[0].row_range(0, a.rows(0));
+  for (int64_t s = 1; s < config_.n_scales(); ++s) {
+    const int64_t rows = a.rows(s);
+    if (rows == 0) continue;
+    const Mat d_groups = a.d_wide[s].row_range(0, rows);
+    weights_.scales[s].down.backward(a.groups[s].row_range(0, rows),
+                                     a.d_states[s].row_range(0, rows), d_groups, Write::kAssign,
+                                     grads.scales[s].down);
+    scatter_groups(d_groups, a.bytes, a.segments[s], weights_.scales[s].factor, dx);
+  }
+  scatter_add_rows(dx, ids, grads.tok_embd);
+}
+
+}  // namespace axl

@@ -1,0 +1,181 @@
+#include "axl/model/model.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "axl/base/parallel.h"
+#include "axl/base/rng.h"
+
+namespace axl {
+namespace {
+
+std::span<const Mat> all(const Cache::PerSequence& place) { return {place.data(), place.size()}; }
+
+}  // namespace
+
+Model::Model(const ModelConfig& config)
+    : config_((config.validate(), config)),
+      parameters_(parameter_table(config)),
+      memory_(sizeof(float) * axl::parameter_count(parameters_)),
+      weights_(config) {
+  weights_.bind(memory_.floats());
+  const int64_t positions = config_.max_seq_len, half = config_.head_size() / 2;
+  rope_memory_ = Buffer(2 * sizeof(float) * positions * half);
+  rope_ = {Mat(rope_memory_.floats(), positions, half),
+           Mat(rope_memory_.floats() + positions * half, positions, half)};
+  fill_rope_table(config_.rope_theta, rope_);
+}
+
+void Model::init(uint64_t seed) {
+  constexpr double kStd = 0.02;
+  const double depth = config_.n_layers_per_scale + config_.n_cross_attn_layers;
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const Parameter& p = parameters_[i];
+    float* values = data() + p.offset;
+    Rng rng(seed, i);  // a stream of its own: one tensor's size does not shift another's values
+    const double std = p.role == Role::kResidualOutput ? kStd / std::sqrt(2 * depth) : kStd;
+    for (int64_t j = 0; j < p.size(); ++j) {
+      if (p.role == Role::kGain)
+        values[j] = 1.0f;
+      else if (p.role == Role::kGate)
+        values[j] = 0.0f;
+      else
+        values[j] = static_cast<float>(std * rng.normal());
+    }
+  }
+}
+
+void Model::forward(std::span<const int32_t> ids, Activations& a, const Cache* cache) const {
+  embed(ids, a, cache);
+  for (int64_t s = 0; s < config_.n_scales(); ++s) run_stack(s, a, cache);
+  for (size_t layer = 0; layer < weights_.cross.size(); ++layer) run_cross(layer, a, cache);
+  fuse(a, cache);
+}
+
+void Model::embed(std::span<const int32_t> ids, Activations& a, const Cache* cache) const {
+  const int64_t rows = a.rows(0);
+  AXL_CHECK(static_cast<int64_t>(ids.size()) == rows);
+  const Mat x = a.blocks[0][0].x.row_range(0, rows);
+  gather_rows(weights_.tok_embd, ids, x);
+  for (size_t i = 0; cache && i < cache->embedded.size(); ++i) {
+    const Segment& s = a.bytes[i];
+    copy(x.row_range(s.row, s.count), cache->embedded[i].row_range(s.begin, s.count));
+  }
+  for (int64_t s = 1; s < config_.n_scales(); ++s) {
+    if (a.rows(s) == 0) continue;
+    const Mat groups = a.groups[s].row_range(0, a.rows(s));
+    gather_groups(x, a.bytes, a.segments[s], weights_.scales[s].factor,
+                  cache ? all(cache->embedded) : std::span<const Mat>(), groups);
+    weights_.scales[s].down.forward(groups, a.blocks[s][0].x.row_range(0, a.rows(s)));
+  }
+}
+
+AttentionPlan Model::stack_plan(int64_t scale, const Activations& a) const {
+  const int64_t factor = weights_.scales[scale].factor;
+  const Segments* tokens = &a.segments[scale];
+  return {config_.n_heads, &rope_, tokens, tokens, factor, factor, false};
+}
+
+AttentionPlan Model::cross_plan(const Weights::Pair& p, const Activations& a) const {
+  return {config_.n_heads,
+          &rope_,
+          &a.segments[p.target],
+          &a.segments[p.source],
+          weights_.scales[p.target].factor,
+          weights_.scales[p.source].factor,
+          true};
+}
+
+void Model::run_stack(int64_t scale, Activations& a, const Cache* cache) const {
+  const int64_t rows = a.rows(scale);
+  if (rows == 0) return;
+  const AttentionPlan plan = stack_plan(scale, a);
+  const std::vector<Block>& stack = weights_.scales[scale].stack;
+  const float eps = static_cast<float>(config_.norm_eps);
+  for (size_t i = 0; i < stack.size(); ++i) {
+    const Block::Saved saved = a.blocks[scale][i].first_rows(rows);
+    const Mat y = i + 1 < stack.size() ? a.blocks[scale][i + 1].x : a.states[0][scale];
+    stack[i].forward(plan, eps, saved, y.row_range(0, rows),
+                     cache ? all(cache->stack[scale][i]) : std::span<const Mat>(), a.scratch);
+  }
+}
+
+void Model::run_cross(int64_t layer, Activations& a, const Cache* cache) const {
+  const std::vector<Mat>&before = a.states[layer], &after = a.states[layer + 1];
+  for (int64_t s = 0; s < config_.n_scales(); ++s)
+    copy(before[s].row_range(0, a.rows(s)), after[s].row_range(0, a.rows(s)));
+  for (size_t i = 0; i < weights_.cross[layer].size(); ++i) {
+    const Weights::Pair& p = weights_.cross[layer][i];
+    const int64_t rows = a.rows(p.target), source_rows = a.rows(p.source);
+    if (rows == 0 && source_rows == 0) continue;
+    CrossBlock::Saved& saved = a.cross[layer][i];
+    saved.x = before[p.target];
+    saved.source = before[p.source];
+    CrossBlock::Saved now = saved.first_rows(rows, source_rows);
+    now.x = saved.x.row_range(0, rows);
+    now.source = saved.source.row_range(0, source_rows);
+    p.block.forward(cross_plan(p, a), static_cast<float>(config_.norm_eps), now,
+                    after[p.target].row_range(0, rows),
+                    cache ? all(cache->cross[layer][i]) : std::span<const Mat>(), a.scratch);
+  }
+}
+
+std::vector<ScaleView> Model::scale_views(const Activations& a, const Cache* cache) const {
+  std::vector<ScaleView> views;
+  for (int64_t s = 0; s < config_.n_scales(); ++s) {
+    const int64_t rows = a.rows(s);
+    const Mat& m = s == 0 ? a.states.back()[0] : a.slots[s];
+    views.push_back({weights_.scales[s].factor, m.row_range(0, rows), &a.segments[s],
+                     cache && s > 0 ? all(cache->slots[s]) : std::span<const Mat>()});
+  }
+  return views;
+}
+
+void Model::fuse(Activations& a, const Cache* cache) const {
+  const Mat fused = a.fused.row_range(0, a.rows(0));
+  if (config_.n_scales() == 1) return copy(a.states.back()[0].row_range(0, a.rows(0)), fused);
+  for (int64_t s = 1; s < config_.n_scales(); ++s) {
+    const Mat slots = a.slots[s].row_range(0, a.rows(s));
+    weights_.scales[s].up.forward(a.states.back()[s].row_range(0, a.rows(s)), slots);
+    for (size_t i = 0; cache && i < cache->slots[s].size(); ++i) {
+      const Segment& t = a.segments[s][i];
+      copy(slots.row_range(t.row, t.count), cache->slots[s][i].row_range(t.begin, t.count));
+    }
+  }
+  weights_.gate.forward(scale_views(a, cache), a.bytes, static_cast<float>(config_.norm_eps),
+                        a.fusion, fused);
+}
+
+void Model::head(ConstMat h, Activations& a) const {
+  const int64_t rows = a.rows(0);
+  const Mat normed = a.scratch.normed.row_range(0, rows);
+  weights_.out_norm.forward(h.row_range(0, rows), static_cast<float>(config_.norm_eps), normed,
+                            a.head_rstd.data);
+  weights_.output.forward(normed, a.logits.row_range(0, rows));
+}
+
+std::vector<double> Model::mean_alpha(const Activations& a) {
+  std::vector<double> mean(a.fusion.alpha.cols, 0.0);
+  const int64_t rows = a.rows(0);
+  for (int64_t r = 0; r < rows; ++r)
+    for (size_t s = 0; s < mean.size(); ++s) mean[s] += a.fusion.alpha(r, s) / rows;
+  if (mean.size() == 1) mean[0] = 1.0;
+  return mean;
+}
+
+ParameterBlock::ParameterBlock(const ModelConfig& config)
+    : count(axl::parameter_count(parameter_table(config))),
+      memory(sizeof(float) * count),
+      weights(config) {
+  weights.bind(memory.floats());
+}
+
+void ParameterBlock::zero() {
+  constexpr int64_t kChunk = 1 << 16;
+  parallel_for((count + kChunk - 1) / kChunk, [&](int64_t i) {
+    const int64_t begin = i * kChunk, n = std::min(kChunk, count - begin);
+    std::memset(memory.floats() + begin, 0, sizeof(float) * n);
+  });
+}
+
+}  // namespace axl

@@ -1,0 +1,83 @@
+#include "axl/kernels/attention.h"
+#include "axl/base/parallel.h"
+#include "axl/nn/layers.h"
+
+namespace axl {
+namespace {
+
+void rotate_rows(const RopeTable& table, const Segments& segments, int64_t factor,
+                 bool byte_positions, bool inverse, Mat x) {
+  const int64_t step = byte_positions ? factor : 1;
+  for (const Segment& s : segments) {
+    const int64_t first = byte_positions ? factor * (s.begin + 1) - 1 : s.begin;
+    rope(x.row_range(s.row, s.count), table, first, step, inverse);
+  }
+}
+
+AttentionHeads heads_of(const AttentionPlan& plan, const Segment& queries) {
+  return {plan.heads, queries.begin, plan.query_factor, plan.key_factor};
+}
+
+// Keys and values of one sequence: its rows of kv, or its cache.
+ConstMat keys_and_values(const AttentionPlan& plan, int64_t sequence, ConstMat kv,
+                         std::span<const Mat> cache) {
+  const Segment& keys = (*plan.keys)[sequence];
+  return cache.empty() ? kv.row_range(keys.row, keys.count)
+                       : ConstMat(cache[sequence]).row_range(0, keys.end());
+}
+
+void append_to_cache(const AttentionPlan& plan, ConstMat kv, std::span<const Mat> cache) {
+  for (size_t i = 0; i < cache.size(); ++i) {
+    const Segment& keys = (*plan.keys)[i];
+    copy(kv.row_range(keys.row, keys.count), cache[i].row_range(keys.begin, keys.count));
+  }
+}
+
+int64_t longest(const Segments& segments) {
+  int64_t n = 0;
+  for (const Segment& s : segments) n = std::max(n, s.count);
+  return n;
+}
+
+}  // namespace
+
+void Attention::rotate(const AttentionPlan& plan, Mat q, Mat k, bool inverse) {
+  rotate_rows(*plan.rope, *plan.queries, plan.query_factor, plan.byte_positions, inverse, q);
+  rotate_rows(*plan.rope, *plan.keys, plan.key_factor, plan.byte_positions, inverse, k);
+}
+
+void Attention::attend(const AttentionPlan& plan, ConstMat q, ConstMat kv,
+                       std::span<const Mat> cache, Mat out, Mat lse, const Scratch& scratch) {
+  append_to_cache(plan, kv, cache);
+  const int64_t sequences = plan.queries->size(), d = q.cols;
+  const int64_t blocks = (longest(*plan.queries) + kQueryBlock - 1) / kQueryBlock;
+  parallel_for_dynamic(sequences * plan.heads * blocks, [&](int64_t task) {
+    const int64_t block = task % blocks, head = task / blocks % plan.heads;
+    const int64_t sequence = task / blocks / plan.heads;
+    const Segment& s = (*plan.queries)[sequence];
+    if (block * kQueryBlock >= s.count) return;
+    const ConstMat keys = keys_and_values(plan, sequence, kv, cache);
+    attention_head(heads_of(plan, s), head, block, q.row_range(s.row, s.count),
+                   keys.col_range(0, d), keys.col_range(d, d), out.row_range(s.row, s.count),
+                   lse.row_range(s.row, s.count), scratch.attention.row(thread_index()));
+  });
+}
+
+void Attention::attend_backward(const AttentionPlan& plan, ConstMat q, ConstMat kv, ConstMat out,
+                                ConstMat lse, ConstMat d_out, Mat dq, Mat dkv,
+                                const Scratch& scratch) {
+  const int64_t sequences = plan.queries->size(), d = q.cols;
+  parallel_for_dynamic(sequences * plan.heads, [&](int64_t task) {
+    const int64_t sequence = task / plan.heads, head = task % plan.heads;
+    const Segment &s = (*plan.queries)[sequence], &t = (*plan.keys)[sequence];
+    const ConstMat keys = kv.row_range(t.row, t.count);
+    const Mat d_keys = dkv.row_range(t.row, t.count);
+    attention_head_backward(
+        heads_of(plan, s), head, q.row_range(s.row, s.count), keys.col_range(0, d),
+        keys.col_range(d, d), out.row_range(s.row, s.count), lse.row_range(s.row, s.count),
+        d_out.row_range(s.row, s.count), dq.row_range(s.row, s.count), d_keys.col_range(0, d),
+        d_keys.col_range(d, d), scratch.attention.row(thread_index()));
+  });
+}
+
+}  // namespace axl

@@ -1,0 +1,167 @@
+#include "axl/nn/layers.h"
+
+namespace axl {
+
+void SwiGlu::forward(ConstMat x, Mat y, Mat gate_up_out, const Scratch& scratch) const {
+  const Mat act = scratch.act.row_range(0, x.rows);
+  gate_up().forward(x, gate_up_out);
+  swiglu(gate_up_out, act);
+  Linear{down}.forward(act, y, Write::kAdd);
+}
+
+void SwiGlu::backward(ConstMat x, ConstMat gate_up_in, ConstMat dy, Mat dx, const SwiGlu& grad,
+                      const Scratch& scratch) const {
+  const Mat act = scratch.act.row_range(0, x.rows), d_act = scratch.d_act.row_range(0, x.rows);
+  const Mat d_gate_up = scratch.d_gate_up.row_range(0, x.rows);
+  swiglu(gate_up_in, act);
+  Linear{down}.backward(act, dy, d_act, Write::kAssign, {grad.down});
+  swiglu_backward(gate_up_in, d_act, d_gate_up);
+  gate_up().backward(x, d_gate_up, dx, Write::kAssign, grad.gate_up());
+}
+
+Block::Saved::Saved(Arena& arena, int64_t rows, int64_t d, int64_t heads, int64_t d_ff)
+    : x(arena.matrix(rows, d)),
+      z(arena.matrix(rows, d)),
+      qkv(arena.matrix(rows, 3 * d)),
+      out(arena.matrix(rows, d)),
+      lse(arena.matrix(rows, heads)),
+      gate_up(arena.matrix(rows, 2 * d_ff)),
+      attn_rstd(arena.matrix(rows, 1)),
+      ffn_rstd(arena.matrix(rows, 1)) {}
+
+Block::Saved Block::Saved::first_rows(int64_t rows) const {
+  Saved s;
+  s.x = x.row_range(0, rows);
+  s.z = z.row_range(0, rows);
+  s.qkv = qkv.row_range(0, rows);
+  s.out = out.row_range(0, rows);
+  s.lse = lse.row_range(0, rows);
+  s.gate_up = gate_up.row_range(0, rows);
+  s.attn_rstd = attn_rstd.row_range(0, rows);
+  s.ffn_rstd = ffn_rstd.row_range(0, rows);
+  return s;
+}
+
+void Block::forward(const AttentionPlan& plan, float eps, const Saved& s, Mat y,
+                    std::span<const Mat> cache, const Scratch& scratch) const {
+  const int64_t d = s.x.cols;
+  const Mat normed = scratch.normed.row_range(0, s.x.rows);
+  const Mat q = s.qkv.col_range(0, d), kv = s.qkv.col_range(d, 2 * d);
+
+  attn_norm.forward(s.x, eps, normed, s.attn_rstd.data);
+  attn.qkv().forward(normed, s.qkv);
+  Attention::rotate(plan, q, s.qkv.col_range(d, d), false);
+  Attention::attend(plan, q, kv, cache, s.out, s.lse, scratch);
+  copy(s.x, s.z);
+  attn.output().forward(s.out, s.z, Write::kAdd);
+
+  ffn_norm.forward(s.z, eps, normed, s.ffn_rstd.data);
+  copy(s.z, y);
+  ffn.forward(normed, y, s.gate_up, scratch);
+}
+
+void Block::backward(const AttentionPlan& plan, const Saved& s, Mat dy, const Block& grad,
+                     const Scratch& scratch) const {
+  const int64_t d = s.x.cols, rows = s.x.rows;
+  const Mat normed = scratch.normed.row_range(0, rows);
+  const Mat d_normed = scratch.d_normed.row_range(0, rows);
+  const Mat d_out = scratch.d_branch.row_range(0, rows);
+  const Mat d_qkv = scratch.d_qkv.row_range(0, rows);
+
+  rms_norm_again(s.z, ffn_norm.gain, s.ffn_rstd.data, normed);
+  ffn.backward(normed, s.gate_up, dy, d_normed, grad.ffn, scratch);
+  ffn_norm.backward(s.z, s.ffn_rstd.data, d_normed, dy, grad.ffn_norm, scratch);  // dy is now dz
+
+  attn.output().backward(s.out, dy, d_out, Write::kAssign, grad.attn.output());
+  const Mat dq = d_qkv.col_range(0, d), dkv = d_qkv.col_range(d, 2 * d);
+  Attention::attend_backward(plan, s.qkv.col_range(0, d), s.qkv.col_range(d, 2 * d), s.out, s.lse,
+                             d_out, dq, dkv, scratch);
+  Attention::rotate(plan, dq, d_qkv.col_range(d, d), true);
+  rms_norm_again(s.x, attn_norm.gain, s.attn_rstd.data, normed);
+  attn.qkv().backward(normed, d_qkv, d_normed, Write::kAssign, grad.attn.qkv());
+  attn_norm.backward(s.x, s.attn_rstd.data, d_normed, dy, grad.attn_norm, scratch);
+}
+
+CrossBlock::Saved::Saved(Arena& arena, int64_t rows, int64_t source_rows, int64_t d, int64_t heads,
+                         int64_t d_ff)
+    : z(arena.matrix(rows, d)),
+      q(arena.matrix(rows, d)),
+      kv(arena.matrix(source_rows, 2 * d)),
+      out(arena.matrix(rows, d)),
+      lse(arena.matrix(rows, heads)),
+      gate_up(arena.matrix(rows, 2 * d_ff)),
+      q_rstd(arena.matrix(rows, 1)),
+      kv_rstd(arena.matrix(source_rows, 1)),
+      ffn_rstd(arena.matrix(rows, 1)) {}
+
+CrossBlock::Saved CrossBlock::Saved::first_rows(int64_t rows, int64_t source_rows) const {
+  Saved s;
+  s.z = z.row_range(0, rows);
+  s.q = q.row_range(0, rows);
+  s.kv = kv.row_range(0, source_rows);
+  s.out = out.row_range(0, rows);
+  s.lse = lse.row_range(0, rows);
+  s.gate_up = gate_up.row_range(0, rows);
+  s.q_rstd = q_rstd.row_range(0, rows);
+  s.kv_rstd = kv_rstd.row_range(0, source_rows);
+  s.ffn_rstd = ffn_rstd.row_range(0, rows);
+  return s;
+}
+
+void CrossBlock::forward(const AttentionPlan& plan, float eps, const Saved& s, Mat y,
+                         std::span<const Mat> cache, const Scratch& scratch) const {
+  const int64_t d = s.x.cols;
+  const Mat normed = scratch.normed.row_range(0, s.x.rows);
+  const Mat normed_source = scratch.d_normed.row_range(0, s.source.rows);
+  const Mat a = scratch.d_branch.row_range(0, s.x.rows);
+
+  kv_norm.forward(s.source, eps, normed_source, s.kv_rstd.data);
+  attn.kv().forward(normed_source, s.kv);
+  q_norm.forward(s.x, eps, normed, s.q_rstd.data);
+  Linear{attn.wq}.forward(normed, s.q);
+  Attention::rotate(plan, s.q, s.kv.col_range(0, d), false);
+  Attention::attend(plan, s.q, s.kv, cache, s.out, s.lse, scratch);
+  attn.output().forward(s.out, a);
+  add(a, y);
+  copy(s.x, s.z);
+  add(a, s.z);
+
+  ffn_norm.forward(s.z, eps, normed, s.ffn_rstd.data);
+  ffn.forward(normed, y, s.gate_up, scratch);
+}
+
+void CrossBlock::backward(const AttentionPlan& plan, const Saved& s, ConstMat dy, Mat dx,
+                          Mat d_source, const CrossBlock& grad, const Scratch& scratch) const {
+  const int64_t d = s.x.cols, rows = s.x.rows, source_rows = s.source.rows;
+  const Mat normed = scratch.normed.row_range(0, rows);
+  const Mat d_normed = scratch.d_normed.row_range(0, rows);
+  const Mat d_out = scratch.d_branch.row_range(0, rows);
+
+  // Through the feed-forward part: dz, added to dx and, with dy, to da.
+  rms_norm_again(s.z, ffn_norm.gain, s.ffn_rstd.data, normed);
+  ffn.backward(normed, s.gate_up, dy, d_normed, grad.ffn, scratch);
+  const Mat dz = scratch.d_residual.row_range(0, rows);
+  fill(dz, 0.0f);
+  ffn_norm.backward(s.z, s.ffn_rstd.data, d_normed, dz, grad.ffn_norm, scratch);
+  add(dz, dx);
+  add(dy, dz);
+  const Mat da = dz;
+
+  attn.output().backward(s.out, da, d_out, Write::kAssign, grad.attn.output());
+  const Mat dq(scratch.d_qkv.data, rows, d);
+  const Mat dkv(scratch.d_qkv.data + scratch.d_qkv.rows * d, source_rows, 2 * d);
+  Attention::attend_backward(plan, s.q, s.kv, s.out, s.lse, d_out, dq, dkv, scratch);
+  Attention::rotate(plan, dq, dkv.col_range(0, d), true);
+
+  rms_norm_again(s.x, q_norm.gain, s.q_rstd.data, normed);
+  Linear{attn.wq}.backward(normed, dq, d_normed, Write::kAssign, {grad.attn.wq});
+  q_norm.backward(s.x, s.q_rstd.data, d_normed, dx, grad.q_norm, scratch);
+
+  const Mat normed_source = scratch.normed.row_range(0, source_rows);
+  const Mat d_normed_source = scratch.d_normed.row_range(0, source_rows);
+  rms_norm_again(s.source, kv_norm.gain, s.kv_rstd.data, normed_source);
+  attn.kv().backward(normed_source, dkv, d_normed_source, Write::kAssign, grad.attn.kv());
+  kv_norm.backward(s.source, s.kv_rstd.data, d_normed_source, d_source, grad.kv_norm, scratch);
+}
+
+}  // namespace axl
