@@ -5,9 +5,6 @@
 namespace axl {
 namespace {
 
-// Rows that a prompt is read in: enough for products at full speed, little memory.
-constexpr int64_t kPrefillRows = 256;
-
 size_t cache_bytes(const Model& model) {
   Arena measure;
   Cache(measure, model.weights(), 1, model.config().max_seq_len);

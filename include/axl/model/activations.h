@@ -21,6 +21,9 @@ struct Cache {
   Cache(Arena& arena, const Weights& weights, int64_t sequences, int64_t capacity);
 };
 
+/// Rows that a prompt is read in: enough for products at full speed, little memory.
+inline constexpr int64_t kPrefillRows = 256;
+
 /// Every buffer that passing some rows through a model needs, laid out once.
 /// Training keeps what backward needs for every layer; inference shares one layer's buffers.
 struct Activations {
@@ -30,6 +33,7 @@ struct Activations {
   static size_t required_bytes(const ModelConfig& config, int64_t max_rows, Mode mode);
 
   size_t memory_bytes() const { return memory_.bytes(); }
+  int64_t max_rows() const { return max_rows_; }
 
   /// Says which tokens the next pass is about: at most max_rows of them, either whole sequences
   /// from their beginning or any run of one sequence.

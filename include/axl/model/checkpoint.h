@@ -1,0 +1,24 @@
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include "axl/model/model.h"
+
+namespace axl {
+
+/// Name of the weights' file inside a model directory.
+inline constexpr const char* kModelFile = "model.safetensors";
+
+/// Writes `dir`/model.safetensors: f32 tensors under the names of the PyTorch definition, metadata
+/// "format": "pt", "axl_config" and `extra`. Whole or not at all. Throws Error.
+void save_model(const Model& model, const std::filesystem::path& dir,
+                const std::map<std::string, std::string>& extra = {});
+
+/// Reads a model directory or a .safetensors file (f32 or bf16). Throws Error for anything that is
+/// not a complete, finite model with a valid configuration: wrong shapes, missing or surplus
+/// tensors, NaN, a checksum that does not match.
+Model load_model(const std::filesystem::path& path);
+
+}  // namespace axl

@@ -1,0 +1,117 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "axl/data/corpus.h"
+#include "axl/model/model.h"
+#include "axl/train/config.h"
+#include "axl/train/optimizer.h"
+#include "axl/train/schedule.h"
+
+namespace axl {
+
+/// What a step did, for progress lines and logs.
+struct StepReport {
+  int64_t step = 0;    ///< updates done
+  uint64_t bytes = 0;  ///< inputs seen
+  double loss = 0;     ///< nats per target, of this step
+  double fine_loss = 0;
+  double learning_rate = 0;
+  double gradient_norm = 0;   ///< before clipping
+  double bytes_per_s = 0;     ///< of this step
+  double seconds = 0;         ///< of the whole run, earlier sessions included
+  double seconds_left = 0;    ///< estimate
+  double progress = 0;        ///< in [0, 1]
+  std::vector<double> alpha;  ///< mean gate weight of each scale
+  std::optional<double> holdout_bpb =
+      std::nullopt;  ///< where this step was followed by an evaluation
+};
+
+struct TrainResult {
+  int64_t steps = 0;
+  uint64_t bytes = 0;
+  double seconds = 0;
+  double loss = 0;                    ///< mean of the last steps
+  std::optional<double> holdout_bpb;  ///< at the end
+  std::vector<double> alpha;
+  bool stopped = false;  ///< by should_stop, before the end
+};
+
+/// How a run talks to whoever started it. Each may be null.
+struct TrainCallbacks {
+  std::function<bool()> should_stop;  ///< asked after every step
+  std::function<void(const StepReport&)> on_step;
+  std::function<void(const std::string&)> on_warning;
+  std::function<void()> on_save;  ///< after every save
+};
+
+/// Trains one model on one corpus and keeps its run directory:
+///   model.safetensors  state.safetensors  train_log.csv  README.md
+/// state.safetensors alone holds all that --resume needs, so that a kill at any moment leaves the
+/// last complete state.
+class Trainer {
+ public:
+  /// `train`, and `holdout` where there is one, must outlive the trainer. Weights are initialised
+  /// from the seed. Throws UsageError or Error.
+  Trainer(const Config& config, const Corpus& train, const Corpus* holdout);
+
+  /// Starts from the weights of another model of the same configuration.
+  void start_from(const Model& model);
+  /// Continues the run in `dir`: false when it has no state yet. Throws Error when its state is
+  /// damaged or belongs to another model, optimizer or corpus.
+  bool resume(const std::filesystem::path& dir);
+
+  /// Trains until the limits or should_stop, saving into `dir` as configured and at the end.
+  /// A loss or gradient that is not finite throws Error and leaves the last saved state.
+  TrainResult run(const std::filesystem::path& dir, const TrainCallbacks& call);
+
+  /// Seconds of one typical step, measured without saving anything; the weights are spent.
+  double measure_step();
+  /// Held-out bits per byte on a sample of `eval_bytes`; nothing without a held-out corpus.
+  std::optional<double> evaluate();
+
+  const Model& model() const { return model_; }
+  int64_t step() const { return step_; }
+  int64_t step_bytes() const { return batch_.sequences * batch_.length; }
+
+ private:
+  StepReport train_step();
+  double elapsed() const;
+  double gradient_scale(double norm) const;
+  void require_finite(const Model::Loss& loss, double norm) const;
+  void warn_about_dead_scales(const StepReport& report, const TrainCallbacks& call);
+  void save(const std::filesystem::path& dir, const TrainCallbacks& call);
+  void write_model_card(const std::filesystem::path& dir) const;
+
+  Config config_;
+  const Corpus& corpus_;
+  const Corpus* holdout_;
+  Model model_;
+  ParameterBlock grads_;
+  Activations activations_;
+  std::unique_ptr<Optimizer> optimizer_;
+  Schedule schedule_;
+  RunLimits limits_;
+  WindowSampler sampler_;
+  TokenBatch batch_;
+
+  int64_t step_ = 0;
+  double earlier_seconds_ = 0;  ///< of the sessions before this one
+  std::chrono::steady_clock::time_point started_;
+  double recent_loss_ = 0;
+  std::optional<double> holdout_bpb_;
+  std::vector<double> alpha_;
+  bool warned_about_scales_ = false;
+};
+
+/// Options of the configured optimizer.
+OptimizerOptions optimizer_options(const TrainConfig& config);
+
+}  // namespace axl

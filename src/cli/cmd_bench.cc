@@ -1,0 +1,259 @@
+#include <sys/resource.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "axl/base/error.h"
+#include "axl/base/format.h"
+#include "axl/base/parallel.h"
+#include "axl/base/rng.h"
+#include "axl/base/text.h"
+#include "axl/infer/session.h"
+#include "axl/model/checkpoint.h"
+#include "axl/model/cost.h"
+#include "axl/train/trainer.h"
+#include "cli/command.h"
+#include "cli/config_file.h"
+#include "cli/json.h"
+#include "cli/model_path.h"
+#include "cli/threads.h"
+
+namespace axl {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct Options {
+  std::string what, config;
+  std::vector<std::string> set;
+  double seconds = 10;
+};
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+/// Shortest of the repetitions of body() that fit into `seconds`; at least three.
+template <class Body>
+double best_seconds(double seconds, const Body& body) {
+  double best = 1e300;
+  const Clock::time_point begin = Clock::now();
+  for (int i = 0; i < 3 || seconds_since(begin) < seconds; ++i) {
+    const Clock::time_point start = Clock::now();
+    body();
+    best = std::min(best, seconds_since(start));
+  }
+  return best;
+}
+
+/// The best this machine does: FLOP/s of a large square product.
+double gemm_ceiling(double seconds) {
+  constexpr int64_t n = 2048;
+  Buffer memory(3 * n * n * sizeof(float));
+  const Mat a(memory.floats(), n, n), b(a.data + n * n, n, n), c(b.data + n * n, n, n);
+  std::fill_n(a.data, 2 * n * n, 0.5f);
+  return 2.0 * n * n * n /
+         best_seconds(seconds, [&] { gemm(Trans::kNo, a, Trans::kNo, b, c, Write::kAssign); });
+}
+
+/// Bytes per second at which all threads together read `bytes` of memory again and again: a cache's
+/// speed where they fit into one.
+double read_bandwidth(int64_t bytes, double seconds) {
+  const int64_t columns = 4096, rows = std::max<int64_t>(1, bytes / (4 * columns));
+  Buffer memory(sizeof(float) * columns * (rows + 1) + sizeof(float) * rows);
+  const Mat w(memory.floats(), rows, columns), x(w.data + rows * columns, 1, columns);
+  const Mat y(x.data + columns, 1, rows);
+  std::fill_n(memory.floats(), columns * (rows + 1), 1.0f);
+  return 4.0 * rows * columns /
+         best_seconds(seconds, [&] { gemm(Trans::kNo, x, Trans::kYes, w, y, Write::kAssign); });
+}
+
+int64_t peak_rss_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return int64_t{1024} * usage.ru_maxrss;
+}
+
+std::vector<int32_t> random_bytes(int64_t n) {
+  std::vector<int32_t> ids(n);
+  Rng rng(1);
+  for (int32_t& id : ids) id = static_cast<int32_t>(rng.below(256));
+  return ids;
+}
+
+void print_table(const Json& json) {
+  for (const auto& [key, value] : json.items())
+    fmt::print("{:<24}{}\n", key,
+               value.is_number_float() ? format("{:.6g}", value.get<double>())
+               : value.is_string()     ? value.get<std::string>()
+                                       : value.dump());
+}
+
+Json bench_train(const Config& config, double seconds) {
+  const TrainConfig& t = config.train;
+  const int64_t length = config.model.max_seq_len, rows = t.batch_size * length;
+  Model model(config.model);
+  model.init(0);
+  ParameterBlock grads(config.model);
+  Activations activations(config.model, rows, Activations::Mode::kTraining);
+  auto optimizer = make_optimizer(optimizer_options(t), model.parameters());
+  const std::vector<int32_t> ids = random_bytes(rows), targets = random_bytes(rows);
+  activations.lay_out(whole_sequences(t.batch_size, length));
+
+  int64_t steps = 0;
+  const auto step = [&] {
+    grads.zero();
+    model.forward_backward(ids, targets, static_cast<float>(t.fine_loss_weight), activations,
+                           grads.weights);
+    const double norm = std::sqrt(sum_of_squares(grads.memory.floats(), grads.count));
+    optimizer->update(model.data(), grads.memory.floats(), 1e-6, norm > 1 ? 1 / norm : 1, ++steps);
+  };
+  const double ceiling_before = gemm_ceiling(0.5);
+  step();
+  const Clock::time_point begin = Clock::now();
+  const double best = best_seconds(seconds, step), all = seconds_since(begin);
+  const double ceiling = std::max(ceiling_before, gemm_ceiling(0.5));
+  const double flops = training_flops_per_byte(config.model) * rows;
+  return {{"bytes_per_s", rows * (steps - 1) / all},
+          {"best_bytes_per_s", rows / best},
+          {"gflops", flops * (steps - 1) / all / 1e9},
+          {"ceiling_gflops", ceiling / 1e9},
+          {"mfu", flops * (steps - 1) / all / ceiling},
+          {"peak_rss_bytes", peak_rss_bytes()},
+          {"threads", max_threads()},
+          {"precision", "f32"},
+          {"isa", gemm_isa()},
+          {"gemm", gemm_backend()},
+          {"config", config.name},
+          {"batch_size", t.batch_size},
+          {"optimizer", t.optimizer}};
+}
+
+double percentile(std::vector<double> values, double share) {
+  std::sort(values.begin(), values.end());
+  return values[std::min(values.size() - 1, static_cast<size_t>(share * values.size()))];
+}
+
+Json bench_generate(const Model& model, double seconds) {
+  Session session(model);
+  std::vector<double> times;
+  int32_t next = 'a';
+  session.append(std::vector<int32_t>{kBos});
+  const Clock::time_point begin = Clock::now();
+  while (seconds_since(begin) < seconds || times.size() < 8) {
+    const Clock::time_point start = Clock::now();
+    const auto logits = session.append({&next, 1});
+    next = static_cast<int32_t>(std::max_element(logits.begin(), logits.begin() + 256) -
+                                logits.begin());
+    times.push_back(seconds_since(start));
+  }
+  const double all = seconds_since(begin);
+  const double weight_bytes = sizeof(float) * decoding_weights_per_byte(model.config());
+  const double bandwidth = read_bandwidth(static_cast<int64_t>(weight_bytes), 1.0);
+  return {{"bytes_per_s", times.size() / all},
+          {"ms_per_byte_p50", 1e3 * percentile(times, 0.5)},
+          {"ms_per_byte_p99", 1e3 * percentile(times, 0.99)},
+          {"weight_bytes_per_byte", weight_bytes},
+          {"ceiling_bytes_per_s", bandwidth / weight_bytes},
+          {"bandwidth_bytes_per_s", bandwidth},
+          {"peak_rss_bytes", peak_rss_bytes()},
+          {"threads", max_threads()},
+          {"precision", "f32"},
+          {"isa", gemm_isa()}};
+}
+
+/// Products at a model's own shapes, each as a share of the ceiling.
+Json bench_gemm(const Config& config, double seconds) {
+  const int64_t d = config.model.d_model, f = config.model.d_ff;
+  const int64_t rows = config.train.batch_size * config.model.max_seq_len;
+  struct Product {
+    const char* name;
+    Trans ta, tb;
+    int64_t m, n, k;
+  };
+  const Product products[] = {
+      {"qkv forward", Trans::kNo, Trans::kYes, rows, 3 * d, d},
+      {"qkv input gradient", Trans::kNo, Trans::kNo, rows, d, 3 * d},
+      {"qkv weight gradient", Trans::kYes, Trans::kNo, 3 * d, d, rows},
+      {"gate_up forward", Trans::kNo, Trans::kYes, rows, 2 * f, d},
+      {"down forward", Trans::kNo, Trans::kYes, rows, d, f},
+      {"down weight gradient", Trans::kYes, Trans::kNo, d, f, rows},
+      {"output forward", Trans::kNo, Trans::kYes, rows, kVocab, d},
+  };
+  const double ceiling = gemm_ceiling(seconds / 8);
+  Json list = Json::array();
+  for (const Product& p : products) {
+    Buffer memory(sizeof(float) * (p.m * p.k + p.k * p.n + p.m * p.n));
+    std::fill_n(memory.floats(), p.m * p.k + p.k * p.n, 0.5f);
+    float* data = memory.floats();
+    const Mat a = p.ta == Trans::kNo ? Mat(data, p.m, p.k) : Mat(data, p.k, p.m);
+    const Mat b =
+        p.tb == Trans::kNo ? Mat(data + p.m * p.k, p.k, p.n) : Mat(data + p.m * p.k, p.n, p.k);
+    const Mat c(data + p.m * p.k + p.k * p.n, p.m, p.n);
+    const double best =
+        best_seconds(seconds / 8, [&] { gemm(p.ta, a, p.tb, b, c, Write::kAssign); });
+    const double speed = 2.0 * p.m * p.n * p.k / best;
+    list.push_back({{"product", p.name},
+                    {"m", p.m},
+                    {"n", p.n},
+                    {"k", p.k},
+                    {"gflops", speed / 1e9},
+                    {"of_ceiling", speed / ceiling}});
+  }
+  return {{"ceiling_gflops", ceiling / 1e9},
+          {"threads", max_threads()},
+          {"precision", "f32"},
+          {"isa", gemm_isa()},
+          {"gemm", gemm_backend()},
+          {"products", list}};
+}
+
+Model model_to_measure(const Options& o, const Globals& globals) {
+  if (o.config.empty()) return load_model(resolve_model(globals.model));
+  Model model(load_config(o.config, o.set).model);
+  model.init(0);
+  return model;
+}
+
+int bench(const Options& o, const Globals& globals) {
+  Json json;
+  if (o.what == "generate") {
+    json = bench_generate(model_to_measure(o, globals), o.seconds);
+  } else {
+    const Config config = load_config(o.config.empty() ? "axl_micro" : o.config, o.set);
+    if (globals.threads == 0 && config.train.threads > 0) use_threads(config.train.threads);
+    json = o.what == "train" ? bench_train(config, o.seconds) : bench_gemm(config, o.seconds);
+  }
+  if (globals.json)
+    print_json(json);
+  else
+    print_table(json);
+  return kExitDone;
+}
+
+}  // namespace
+
+Action setup_bench(CLI::App& app, Globals& globals) {
+  auto o = std::make_shared<Options>();
+  app.add_option("what", o->what, "train, generate or gemm")
+      ->type_name("WHAT")
+      ->required()
+      ->check(CLI::IsMember({"train", "generate", "gemm"}));
+  app.add_option(
+         "--config", o->config,
+         "Configuration to measure, with fresh weights; train and gemm default to axl_micro")
+      ->type_name("NAME");
+  app.add_option("--set", o->set, "Overrides a key of the configuration; repeatable")
+      ->type_name("KEY=VALUE");
+  app.add_option("--seconds", o->seconds, "How long to measure")
+      ->check(CLI::Range(0.1, 3600.0))
+      ->capture_default_str();
+  return [o, &globals] { return bench(*o, globals); };
+}
+
+}  // namespace axl

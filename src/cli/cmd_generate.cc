@@ -1,0 +1,98 @@
+#include <spdlog/spdlog.h>
+#include <CLI/CLI.hpp>
+
+#include <chrono>
+#include <cstdio>
+#include <iostream>
+#include <iterator>
+#include <memory>
+#include <string>
+
+#include "axl/base/error.h"
+#include "axl/infer/generate.h"
+#include "axl/model/checkpoint.h"
+#include "cli/command.h"
+#include "cli/json.h"
+#include "cli/model_path.h"
+#include "cli/signals.h"
+
+namespace axl {
+namespace {
+
+struct Options {
+  std::string prompt;
+  GenerateOptions generate;
+};
+
+std::string read_prompt(const std::string& prompt) {
+  if (prompt != "-") return prompt;
+  return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
+}
+
+/// Writes and flushes; false when nobody reads any more.
+bool write_out(std::string_view text) {
+  return std::fwrite(text.data(), 1, text.size(), stdout) == text.size() &&
+         std::fflush(stdout) == 0;
+}
+
+int generate_command(const Options& o, const Globals& globals) {
+  o.generate.sampling.validate();
+  const Model model = load_model(resolve_model(globals.model));
+  const std::string prompt = read_prompt(o.prompt);
+  catch_stop_signals();
+  if (!globals.json && !write_out(prompt)) throw Error("stdout cannot be written");
+
+  bool writable = true;
+  const auto begin = std::chrono::steady_clock::now();
+  const Generation g = generate(model, prompt, o.generate, [&](std::string_view text) {
+    if (!globals.json) writable = write_out(text);
+    return writable && stop_signal() == 0;
+  });
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const double rate = g.new_tokens / seconds;
+  if (globals.json) {
+    print_json({{"prompt", prompt},
+                {"text", g.text},
+                {"new_tokens", g.new_tokens},
+                {"finish_reason", g.finish_reason},
+                {"bytes_per_s", rate}});
+  } else if (writable) {
+    write_out("\n");
+  }
+  if (!writable) throw Error("stdout cannot be written: the rest of the text is lost");
+  if (g.prompt_dropped > 0)
+    spdlog::warn(
+        "the prompt is longer than the model's context of {} bytes: its first {} bytes "
+        "were not read",
+        model.config().max_seq_len, g.prompt_dropped - 1);
+  spdlog::debug("{} tokens, {:.0f} bytes/s, finished by {}", g.new_tokens, rate, g.finish_reason);
+  return stop_signal() ? 128 + stop_signal() : kExitDone;
+}
+
+}  // namespace
+
+Action setup_generate(CLI::App& app, Globals& globals) {
+  auto o = std::make_shared<Options>();
+  SamplingOptions& s = o->generate.sampling;
+  app.add_option("prompt", o->prompt, "Text to continue; - reads it from stdin")
+      ->type_name("PROMPT")
+      ->required();
+  app.add_option("--max-new-tokens", o->generate.max_new_tokens, "How many bytes to write at most")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
+      ->capture_default_str();
+  app.add_option("--temperature", s.temperature, "0 always takes the most likely byte")
+      ->capture_default_str();
+  app.add_option("--top-k", s.top_k, "Draw from the k most likely; 0 is off")
+      ->capture_default_str();
+  app.add_option("--top-p", s.top_p, "Draw from the most likely that together have this mass")
+      ->capture_default_str();
+  app.add_option("--min-p", s.min_p, "Drop what is less likely than this share of the best")
+      ->capture_default_str();
+  app.add_option("--stop", o->generate.stop, "End before this text; repeatable")->type_name("TEXT");
+  app.add_option("--seed", o->generate.seed, "The same seed gives the same text")
+      ->capture_default_str();
+  return [o, &globals] { return generate_command(*o, globals); };
+}
+
+}  // namespace axl

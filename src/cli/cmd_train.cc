@@ -1,0 +1,207 @@
+#include <spdlog/spdlog.h>
+#include <CLI/CLI.hpp>
+
+#include <filesystem>
+#include <memory>
+#include <numbers>
+#include <set>
+#include <string>
+
+#include "axl/base/error.h"
+#include "axl/base/file.h"
+#include "axl/base/format.h"
+#include "axl/base/parallel.h"
+#include "axl/base/text.h"
+#include "axl/model/checkpoint.h"
+#include "axl/train/memory.h"
+#include "axl/train/run_state.h"
+#include "axl/train/trainer.h"
+#include "cli/command.h"
+#include "cli/config_file.h"
+#include "cli/json.h"
+#include "cli/progress.h"
+#include "cli/signals.h"
+#include "cli/threads.h"
+#include "cli/train_options.h"
+
+namespace axl {
+namespace {
+namespace fs = std::filesystem;
+
+struct Corpora {
+  std::unique_ptr<Corpus> train, holdout;
+};
+
+/// Training files and held-out files; no file is ever on both sides.
+CorpusSplit find_files(const TrainConfig& t) {
+  std::vector<CorpusFile> files = find_corpus_files(t.data, t.suffixes);
+  if (t.eval_data.empty()) return split_corpus(std::move(files), t.holdout, t.seed);
+  CorpusSplit split{{}, find_corpus_files(t.eval_data, t.suffixes)};
+  std::set<fs::path> held_out;
+  for (const CorpusFile& f : split.holdout) held_out.insert(fs::canonical(f.path));
+  for (CorpusFile& f : files)
+    if (!held_out.count(fs::canonical(f.path))) split.train.push_back(std::move(f));
+  if (split.train.empty())
+    throw Error("every training file is also a held-out file (train.eval_data); nothing is left");
+  return split;
+}
+
+std::unique_ptr<Corpus> index_files(std::vector<CorpusFile> files, const Globals& globals) {
+  Progress progress(globals.quiet);
+  return std::make_unique<Corpus>(std::move(files), [&](uint64_t done, uint64_t all) {
+    progress.update(
+        format("indexing {} of {}", human_bytes(double(done)), human_bytes(double(all))));
+  });
+}
+
+Corpora load_corpora(const TrainConfig& t, const Globals& globals) {
+  CorpusSplit split = find_files(t);
+  Corpora corpora;
+  if (!split.holdout.empty())
+    corpora.holdout = index_files(std::move(split.holdout), globals);
+  else if (t.holdout > 0)
+    spdlog::warn(
+        "the data is a single file, which cannot be split: no held-out score (give "
+        "--eval-data, or --holdout 0 to silence this)");
+  corpora.train = index_files(std::move(split.train), globals);
+  return corpora;
+}
+
+void log_start(const Config& c, const Corpora& corpora, const Trainer& trainer) {
+  spdlog::info("{}: {} parameters, {} to train, {} threads", c.name,
+               human_count(double(trainer.model().parameter_count())),
+               human_bytes(double(training_bytes(c.model, c.train))), max_threads());
+  spdlog::info("data: {} documents, {}{}", corpora.train->documents(),
+               human_bytes(double(corpora.train->bytes())),
+               corpora.holdout
+                   ? format("; held out: {} documents, {}", corpora.holdout->documents(),
+                            human_bytes(double(corpora.holdout->bytes())))
+                   : "");
+}
+
+std::string progress_line(const StepReport& r, const std::optional<double>& holdout) {
+  std::string gate;
+  for (double a : r.alpha) gate += format("{}{:.2f}", gate.empty() ? "" : "/", a);
+  return format("{:3.0f} %  step {}  {}  train {:.3f} bpb{}  {}/s  {}, {} left  gate {}",
+                100 * r.progress, r.step, human_bytes(double(r.bytes)), r.loss / std::numbers::ln2,
+                holdout ? format("  held-out {:.3f} bpb", *holdout) : "",
+                human_bytes(r.bytes_per_s), human_seconds(r.seconds), human_seconds(r.seconds_left),
+                gate);
+}
+
+/// An earlier run in the way is moved aside, never overwritten.
+void make_room(const fs::path& out) {
+  if (!fs::exists(out / kStateFile) && !fs::exists(out / kModelFile)) return;
+  for (int n = 1;; ++n) {
+    fs::path aside = out;
+    aside += format(".{}", n);
+    if (fs::exists(aside)) continue;
+    fs::rename(out, aside);
+    spdlog::info("moved the earlier run in {} to {}", out.string(), aside.string());
+    return;
+  }
+}
+
+void point_latest_to(const fs::path& out) {
+  try {
+    const fs::path link = fs::path("checkpoints") / "latest";
+    fs::create_directories(link.parent_path());
+    const bool beside =
+        fs::equivalent(out.parent_path().empty() ? "." : out.parent_path(), link.parent_path());
+    replace_symlink(beside ? out.filename() : fs::absolute(out), link);
+  } catch (const std::exception& e) {
+    spdlog::warn("checkpoints/latest was not updated: {}", e.what());
+  }
+}
+
+int dry_run(const Config& c, Trainer& trainer, const Globals& globals) {
+  const double step_seconds = trainer.measure_step();
+  const double rate = trainer.step_bytes() / step_seconds;
+  const RunLimits limits{c.train.steps,
+                         c.train.max_time.empty() ? 0 : parse_duration(c.train.max_time)};
+  double seconds = limits.seconds > 0 ? limits.seconds : 1e300;
+  if (limits.steps > 0) seconds = std::min(seconds, limits.steps * step_seconds);
+  const int64_t params = trainer.model().parameter_count();
+  const int64_t memory = training_bytes(c.model, c.train);
+  if (globals.json) {
+    print_json({{"params", params},
+                {"train_bytes", memory},
+                {"bytes_per_s", rate},
+                {"seconds", seconds},
+                {"bytes", rate * seconds}});
+    return kExitDone;
+  }
+  fmt::print(
+      "parameters       {}\nmemory to train  {}\nspeed            {}/s\n"
+      "within {:<9} {} of text\n",
+      human_count(double(params)), human_bytes(double(memory)), human_bytes(rate),
+      human_seconds(seconds), human_bytes(rate * seconds));
+  return kExitDone;
+}
+
+void report(const TrainResult& r, const fs::path& out, const Globals& globals) {
+  const double rate = r.seconds > 0 ? r.bytes / r.seconds : 0;
+  if (globals.json) {
+    Json json = {{"steps", r.steps}, {"bytes", r.bytes},    {"seconds", r.seconds},
+                 {"loss", r.loss},   {"bytes_per_s", rate}, {"out", out.string()},
+                 {"alpha", r.alpha}};
+    json["holdout_bpb"] = r.holdout_bpb ? Json(*r.holdout_bpb) : Json(nullptr);
+    print_json(json);
+    return;
+  }
+  fmt::print("{} after {} steps, {} in {} ({}/s)\n", r.stopped ? "stopped" : "done", r.steps,
+             human_bytes(double(r.bytes)), human_seconds(r.seconds), human_bytes(rate));
+  fmt::print(
+      "training loss {:.4f} nats per byte{}\nmodel: {}\n", r.loss,
+      r.holdout_bpb ? format(", held-out {:.3f} bits per byte (sample)", *r.holdout_bpb) : "",
+      out.string());
+}
+
+int train(const TrainOptions& options, const Globals& globals) {
+  const TrainPlan plan = plan_training(options, globals);
+  if (globals.threads == 0 && plan.config.train.threads > 0) use_threads(plan.config.train.threads);
+  const Corpora corpora = load_corpora(plan.config.train, globals);
+  Trainer trainer(plan.config, *corpora.train, corpora.holdout.get());
+  log_start(plan.config, corpora, trainer);
+  if (options.dry_run) return dry_run(plan.config, trainer, globals);
+  if (!options.init.empty()) trainer.start_from(load_model(options.init));
+
+  const fs::path& out = plan.out;
+  const bool resumed = options.resume && trainer.resume(out);
+  if (resumed)
+    spdlog::info("resuming {} after step {}", out.string(), trainer.step());
+  else if (options.resume)
+    spdlog::warn("{} holds no saved state yet: beginning anew", out.string());
+  else
+    make_room(out);
+  make_writable_directory(out);
+  write_text(out / "config.yaml", config_yaml(plan.config));
+
+  catch_stop_signals();
+  Progress progress(globals.quiet);
+  std::optional<double> holdout;
+  const TrainResult result = trainer.run(
+      out, {.should_stop = [] { return stop_signal() != 0; },
+            .on_step =
+                [&](const StepReport& r) {
+                  if (r.holdout_bpb) holdout = r.holdout_bpb;
+                  progress.update(progress_line(r, holdout));
+                },
+            .on_warning = [](const std::string& message) { spdlog::warn("{}", message); },
+            .on_save = [&] { point_latest_to(out); }});
+  clear_progress_line();
+  report(result, out, globals);
+  if (!result.stopped) return kExitDone;
+  spdlog::info("saved; continue with: axl train --resume --out {}", out.string());
+  return 128 + stop_signal();
+}
+
+}  // namespace
+
+Action setup_train(CLI::App& app, Globals& globals) {
+  auto options = std::make_shared<TrainOptions>();
+  declare_train_options(app, globals, *options);
+  return [options, &globals] { return train(*options, globals); };
+}
+
+}  // namespace axl

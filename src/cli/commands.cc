@@ -1,0 +1,24 @@
+#include "cli/command.h"
+
+namespace axl {
+
+// A new subcommand is a file cmd_<name>.cc, its setup function here and a line in the table.
+Action setup_train(CLI::App& app, Globals& globals);
+Action setup_generate(CLI::App& app, Globals& globals);
+Action setup_eval_ppl(CLI::App& app, Globals& globals);
+Action setup_info(CLI::App& app, Globals& globals);
+Action setup_bench(CLI::App& app, Globals& globals);
+
+namespace {
+constexpr Command kCommands[] = {
+    {"train", "trains a model on your files", setup_train},
+    {"generate", "continues a text", setup_generate},
+    {"eval-ppl", "scores files: bits per byte and perplexity", setup_eval_ppl},
+    {"info", "dimensions, size and cost of a model or configuration", setup_info},
+    {"bench", "measures training, generating and products against this machine's ceiling", setup_bench},
+};
+}  // namespace
+
+std::span<const Command> commands() { return kCommands; }
+
+}  // namespace axl

@@ -1,0 +1,124 @@
+#include "axl/model/config.h"
+
+#include <algorithm>
+
+#include "axl/base/error.h"
+#include "axl/base/format.h"
+#include "axl/base/text.h"
+#include "axl/formats/fields_json.h"
+#include "axl/model/cost.h"
+
+namespace axl {
+namespace {
+
+constexpr int64_t kMaxScales = 16;
+constexpr double kMaxParameters = 1e12;
+
+/// The fields as model files have them: the PyTorch definition also states the vocabulary.
+Fields json_fields(ModelConfig& config, int64_t& vocab_size) {
+  Fields fields = config.fields();
+  const auto at = std::find_if(fields.begin(), fields.end(),
+                               [](const Field& field) { return field.name == "rope_theta"; });
+  AXL_CHECK(at != fields.end());
+  fields.insert(at, {"vocab_size", &vocab_size, "256 bytes, BOS and EOS", kVocab, kVocab});
+  return fields;
+}
+
+/// Every value within the range of its own field: the ranges are declared once, in fields().
+void check_ranges(ModelConfig config) {
+  for (const Field& field : config.fields()) {
+    set_field(field, parse_field_text(field_text(field)), "model");
+  }
+}
+
+void check_scales(const ModelConfig& config) {
+  const std::vector<int64_t>& factors = config.downsample_factors;
+  if (factors.empty() || factors.front() != 1) {
+    throw UsageError("model.downsample_factors must begin with 1, the scale of single bytes");
+  }
+  if (config.n_scales() > kMaxScales) {
+    throw UsageError(format("model.downsample_factors has {} scales; at most {} are possible",
+                            config.n_scales(), kMaxScales));
+  }
+  for (size_t i = 1; i < factors.size(); ++i) {
+    if (factors[i] <= factors[i - 1]) {
+      throw UsageError(format("model.downsample_factors must ascend, but {} follows {}", factors[i],
+                              factors[i - 1]));
+    }
+  }
+  if (config.max_seq_len < config.max_factor()) {
+    throw UsageError(
+        format("model.max_seq_len is {}, too short for a single token of scale {}; make it at "
+               "least {}",
+               config.max_seq_len, config.max_factor(), config.max_factor()));
+  }
+}
+
+}  // namespace
+
+Fields ModelConfig::fields() {
+  return {
+      {"d_model", &d_model, "D, width of every token", 2, 65536},
+      {"n_heads", &n_heads, "H, attention heads; d_model / n_heads must be even", 1, 4096},
+      {"d_ff", &d_ff, "F, width inside the SwiGLU feed-forward", 1, 1048576},
+      {"n_layers_per_scale", &n_layers_per_scale, "L, transformer blocks of each scale", 1, 1024},
+      {"n_cross_attn_layers", &n_cross_attn_layers,
+       "C, layers of attention between all pairs of scales", 0, 1024},
+      {"downsample_factors", &downsample_factors,
+       "bytes in a token of each scale, ascending from 1; [1] alone is a plain transformer", 1,
+       1048576},
+      {"max_seq_len", &max_seq_len, "N, context in bytes", 1, 1048576},
+      {"rope_theta", &rope_theta, "base of the rotary position frequencies", 1, 1e12},
+      {"norm_eps", &norm_eps, "added to the mean square inside RMSNorm", 1e-12, 0.1},
+  };
+}
+
+void ModelConfig::validate() const {
+  check_ranges(*this);
+  if (d_model % n_heads != 0) {
+    throw UsageError(format("model.n_heads must divide model.d_model, but {} does not divide {}",
+                            n_heads, d_model));
+  }
+  if (head_size() % 2 != 0) {
+    throw UsageError(
+        format("model.d_model / model.n_heads is {}; it must be even, because rotary positions "
+               "turn pairs of values",
+               head_size()));
+  }
+  check_scales(*this);
+  // Within the ranges above the exact count fits into 64 bits, see cost.h.
+  const double parameters = static_cast<double>(count_parameters(*this).total());
+  if (parameters > kMaxParameters) {
+    throw UsageError(format("the model would have {} parameters; at most {} are possible",
+                            human_count(parameters), human_count(kMaxParameters)));
+  }
+}
+
+std::string to_json(const ModelConfig& config) {
+  ModelConfig copy = config;
+  int64_t vocab_size = kVocab;
+  return fields_to_json(json_fields(copy, vocab_size));
+}
+
+ModelConfig model_config_from_json(const std::string& json, const std::string& where) {
+  ModelConfig config;
+  int64_t vocab_size = kVocab;
+  const Fields fields = json_fields(config, vocab_size);
+  try {
+    fields_from_json(json, fields, where);
+    for (const Field& field : fields) {
+      // A default in place of a missing value would be another model. No value of these fields is
+      // a string, so the quoted name can only be the key.
+      if (json.find('"' + field.name + '"') == std::string::npos) {
+        throw Error(format("{}: '{}' is missing", where, field.name));
+      }
+    }
+    config.validate();
+  } catch (const UsageError& e) {  // a defect of the file, not of how axl was called
+    const std::string what = e.what();
+    throw Error(what.starts_with(where) ? what : format("{}: {}", where, what));
+  }
+  return config;
+}
+
+}  // namespace axl

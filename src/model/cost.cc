@@ -1,0 +1,94 @@
+#include "axl/model/cost.h"
+
+#include <numeric>
+
+namespace axl {
+namespace {
+
+int64_t attention_weights(const ModelConfig& c) { return 4 * c.d_model * c.d_model; }
+int64_t ffn_weights(const ModelConfig& c) { return 3 * c.d_model * c.d_ff; }
+
+/// Calls body(t, s) for every directed pair of scales: t learns from s.
+template <class Body>
+void for_each_pair(const ModelConfig& c, const Body& body) {
+  for (int64_t t : c.downsample_factors) {
+    for (int64_t s : c.downsample_factors) {
+      if (s != t) body(t, s);
+    }
+  }
+}
+
+/// Scores and weighted values: two products of 2·D operations for each visible pair, of which
+/// causality leaves half.
+double attention_flops(const ModelConfig& c, double queries, double keys) {
+  return 2 * (2.0 * c.d_model) * queries * keys / 2;
+}
+
+}  // namespace
+
+int64_t ParameterCounts::total() const {
+  return std::accumulate(stacks.begin(), stacks.end(),
+                         embedding + down + up + cross + gate + output);
+}
+
+ParameterCounts count_parameters(const ModelConfig& c) {
+  const int64_t D = c.d_model, S = c.n_scales(), pairs = S * (S - 1);
+  const int64_t matrices = attention_weights(c) + ffn_weights(c);
+  ParameterCounts counts;
+  counts.embedding = kVocab * D;
+  counts.stacks.assign(S, c.n_layers_per_scale * (matrices + 2 * D));
+  for (int64_t s : c.downsample_factors) {
+    if (s > 1) counts.down += s * D * D;
+  }
+  counts.up = counts.down;
+  counts.cross = c.n_cross_attn_layers * pairs * (matrices + 3 * D);
+  counts.gate = S > 1 ? S * S * D : 0;
+  counts.output = D + kVocab * D;
+  return counts;
+}
+
+double forward_flops_per_byte(const ModelConfig& c) {
+  const double D = c.d_model, N = c.max_seq_len, S = c.n_scales(), C = c.n_cross_attn_layers;
+  const double projections = attention_weights(c), ffn = ffn_weights(c);
+  const auto tokens = [&](int64_t s) { return static_cast<double>(c.max_seq_len / s); };
+
+  double flops = 0;  // of a window
+  for (int64_t s : c.downsample_factors) {
+    const double n = tokens(s);
+    // Every weight of a block multiplies every token once.
+    flops += c.n_layers_per_scale * (2 * n * (projections + ffn) + attention_flops(c, n, n));
+    // Down reads s·D values for a token; up writes s slots of D for one.
+    if (s > 1) flops += 2 * (2 * n * s * D * D);
+  }
+  for_each_pair(c, [&](int64_t t, int64_t s) {
+    // Queries, output and feed-forward run per token of the target, keys and values of the source.
+    flops += C * (2 * tokens(t) * (projections / 2 + ffn) + 2 * tokens(s) * (projections / 2) +
+                  attention_flops(c, tokens(t), tokens(s)));
+  });
+  if (S > 1) flops += 2 * N * S * (S * D);  // gate
+  flops += 2 * N * kVocab * D;              // output
+  return flops / N;
+}
+
+double training_flops_per_byte(const ModelConfig& config) {
+  return 3 * forward_flops_per_byte(config);
+}
+
+double decoding_weights_per_byte(const ModelConfig& c) {
+  const double D = c.d_model, L = c.n_layers_per_scale, C = c.n_cross_attn_layers;
+  const double projections = attention_weights(c), ffn = ffn_weights(c);
+  const ParameterCounts counts = count_parameters(c);
+
+  double weights = D + counts.gate + counts.output;  // D: one row of the embedding
+  for (int64_t s : c.downsample_factors) {
+    weights += L * (projections + ffn + 2 * D) / s;
+    if (s > 1) weights += 2 * (s * D * D) / s;  // down and up, once per token of the scale
+  }
+  for_each_pair(c, [&](int64_t t, int64_t s) {
+    weights += C * (projections / 2 + ffn + 2 * D) / t;  // wq, wo, feed-forward, their norms
+    weights += C * (projections / 2 + D) / s;            // wk, wv, their norm
+  });
+  return weights;
+}
+
+}  // namespace axl

@@ -1,0 +1,33 @@
+#include "axl/train/memory.h"
+
+#include <algorithm>
+
+#include "axl/base/parallel.h"
+#include "axl/model/activations.h"
+#include "axl/train/optimizer.h"
+
+namespace axl {
+namespace {
+
+int64_t rope_bytes(const ModelConfig& c) { return sizeof(float) * c.max_seq_len * c.head_size(); }
+
+}  // namespace
+
+int64_t training_bytes(const ModelConfig& model, const TrainConfig& train) {
+  const std::vector<Parameter> table = parameter_table(model);
+  const int64_t floats = 2 * parameter_count(table) + optimizer_floats(train.optimizer, table);
+  return sizeof(float) * floats + rope_bytes(model) +
+         Activations::required_bytes(model, train.batch_size * model.max_seq_len,
+                                     Activations::Mode::kTraining);
+}
+
+int64_t inference_bytes(const ModelConfig& model) {
+  Arena cache;
+  Cache(cache, Weights(model), 1, model.max_seq_len);
+  return sizeof(float) * parameter_count(parameter_table(model)) + rope_bytes(model) +
+         cache.used() +
+         Activations::required_bytes(model, std::min(kPrefillRows, model.max_seq_len),
+                                     Activations::Mode::kInference);
+}
+
+}  // namespace axl

@@ -1,0 +1,203 @@
+#include "axl/train/trainer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "axl/base/file.h"
+#include "axl/base/format.h"
+#include "axl/base/text.h"
+#include "axl/model/checkpoint.h"
+#include "axl/train/holdout.h"
+#include "axl/train/run_state.h"
+#include "model_card.h"
+#include "train_log.h"
+
+namespace axl {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
+
+RunLimits run_limits(const TrainConfig& t) {
+  return {t.steps, t.max_time.empty() ? 0.0 : parse_duration(t.max_time)};
+}
+
+Schedule make_schedule(const TrainConfig& t) {
+  return {t.lr, t.warmup_steps, t.schedule == "cosine", t.min_lr_ratio};
+}
+
+}  // namespace
+
+OptimizerOptions optimizer_options(const TrainConfig& t) {
+  return {.name = t.optimizer,
+          .beta1 = t.betas[0],
+          .beta2 = t.betas[1],
+          .momentum = t.momentum,
+          .weight_decay = t.weight_decay};
+}
+
+Trainer::Trainer(const Config& config, const Corpus& train, const Corpus* holdout)
+    : config_((config.validate(), config)),
+      corpus_(train),
+      holdout_(holdout),
+      model_(config.model),
+      grads_(config.model),
+      activations_(config.model, config.train.batch_size * config.model.max_seq_len,
+                   Activations::Mode::kTraining),
+      optimizer_(make_optimizer(optimizer_options(config.train), model_.parameters())),
+      schedule_(make_schedule(config.train)),
+      limits_(run_limits(config.train)),
+      sampler_(train, config.model.max_seq_len, config.train.batch_size, config.train.seed) {
+  batch_.sequences = config.train.batch_size;
+  batch_.length = config.model.max_seq_len;
+  model_.init(config.train.seed);
+  started_ = Clock::now();
+}
+
+TrainResult Trainer::run(const std::filesystem::path& dir, const TrainCallbacks& call) {
+  started_ = Clock::now();
+  TrainLog log(dir / kLogFile, config_.model, step_);
+  bool stopped = false;
+  while (!stopped && limits_.progress(step_, elapsed()) < 1.0) {
+    StepReport report = train_step();
+    stopped = call.should_stop && call.should_stop();
+    if (due(step_, config_.train.eval_every)) report.holdout_bpb = evaluate();
+    log.append(report);
+    if (call.on_step) call.on_step(report);
+    warn_about_dead_scales(report, call);
+    if (due(step_, config_.train.checkpoint_every)) save(dir, call);
+  }
+  if (!stopped) holdout_bpb_ = evaluate();
+  save(dir, call);
+  return {step_,        static_cast<uint64_t>(step_ * step_bytes()),
+          elapsed(),    recent_loss_,
+          holdout_bpb_, alpha_,
+          stopped};
+}
+
+// One update, as in the papers: forward and backward, clip, update.
+StepReport Trainer::train_step() {
+  const Clock::time_point begin = Clock::now();
+  const double lr = schedule_.learning_rate(step_, limits_.progress(step_, elapsed()));
+  sampler_.fill(step_, batch_);
+  activations_.lay_out(whole_sequences(batch_.sequences, batch_.length));
+
+  grads_.zero();
+  const Model::Loss loss = model_.forward_backward(
+      batch_.ids, batch_.targets, config_.train.fine_loss_weight, activations_, grads_.weights);
+  const double norm = std::sqrt(sum_of_squares(grads_.memory.floats(), grads_.count));
+  require_finite(loss, norm);
+  optimizer_->update(model_.data(), grads_.memory.floats(), lr, gradient_scale(norm), ++step_);
+
+  recent_loss_ = step_ == 1 ? loss.nats : 0.95 * recent_loss_ + 0.05 * loss.nats;
+  alpha_ = Model::mean_alpha(activations_);
+  const double progress = limits_.progress(step_, elapsed()), seconds = elapsed();
+  return {.step = step_,
+          .bytes = static_cast<uint64_t>(step_ * step_bytes()),
+          .loss = loss.nats,
+          .fine_loss = loss.fine_nats,
+          .learning_rate = lr,
+          .gradient_norm = norm,
+          .bytes_per_s = step_bytes() / seconds_since(begin),
+          .seconds = seconds,
+          .seconds_left = progress > 0 ? seconds * (1 - progress) / progress : 0,
+          .progress = progress,
+          .alpha = alpha_};
+}
+
+double Trainer::elapsed() const { return earlier_seconds_ + seconds_since(started_); }
+
+double Trainer::gradient_scale(double norm) const {
+  const double limit = config_.train.grad_clip;
+  return limit > 0 && norm > limit ? limit / norm : 1.0;
+}
+
+void Trainer::require_finite(const Model::Loss& loss, double norm) const {
+  if (std::isfinite(loss.total(config_.train.fine_loss_weight)) && std::isfinite(norm)) return;
+  throw Error(
+      format("training diverged at step {}: the loss is {}, the gradient's norm {}. The "
+             "weights were not changed by this step and the last saved state is intact. "
+             "Try a lower learning rate (train.lr is {}), a longer warm-up "
+             "(train.warmup_steps is {}) or clipping (train.grad_clip is {})",
+             step_ + 1, loss.nats, norm, config_.train.lr, config_.train.warmup_steps,
+             config_.train.grad_clip));
+}
+
+void Trainer::warn_about_dead_scales(const StepReport& report, const TrainCallbacks& call) {
+  constexpr double kDead = 0.01;
+  if (warned_about_scales_ || !call.on_warning) return;
+  for (size_t s = 0; s < report.alpha.size(); ++s) {
+    if (report.alpha[s] >= kDead) continue;
+    warned_about_scales_ = true;
+    call.on_warning(
+        format("step {}: the gate gives scale {} a mean weight of {:.4f}: the model "
+               "hardly uses it any more",
+               report.step, config_.model.downsample_factors[s], report.alpha[s]));
+  }
+}
+
+std::optional<double> Trainer::evaluate() {
+  if (!holdout_) return std::nullopt;
+  holdout_bpb_ = holdout_bits_per_byte(model_, *holdout_, config_.train.eval_bytes, activations_);
+  return holdout_bpb_;
+}
+
+double Trainer::measure_step() {
+  train_step();  // touches all memory and lets the products set up
+  double best = 1e300;
+  for (int i = 0; i < 2; ++i) best = std::min(best, step_bytes() / train_step().bytes_per_s);
+  return best;
+}
+
+void Trainer::start_from(const Model& model) {
+  if (model.config() != model_.config())
+    throw UsageError(format("--init: that model's configuration is {}, but the run's is {}",
+                            to_json(model.config()), to_json(model_.config())));
+  std::memcpy(model_.data(), model.data(), sizeof(float) * model.parameter_count());
+}
+
+bool Trainer::resume(const std::filesystem::path& dir) {
+  if (!std::filesystem::exists(dir / kStateFile)) return false;
+  const RunState state = load_run_state(dir, model_, *optimizer_, config_.train.optimizer);
+  if (state.corpus_fingerprint != corpus_.fingerprint() ||
+      state.seed != static_cast<uint64_t>(config_.train.seed))
+    throw Error(
+        format("{}: the run was trained on other files or another seed than given now; "
+               "resume it with the same data, or begin a new one with --init {}",
+               dir.string(), dir.string()));
+  step_ = state.step;
+  earlier_seconds_ = state.seconds;
+  recent_loss_ = state.recent_loss;
+  return true;
+}
+
+void Trainer::save(const std::filesystem::path& dir, const TrainCallbacks& call) {
+  const RunState state{.step = step_,
+                       .seconds = elapsed(),
+                       .recent_loss = recent_loss_,
+                       .seed = static_cast<uint64_t>(config_.train.seed),
+                       .corpus_fingerprint = corpus_.fingerprint(),
+                       .optimizer = config_.train.optimizer};
+  save_run_state(dir, state, model_, *optimizer_);
+  save_model(model_, dir, {{"axl_step", format("{}", step_)}});
+  write_model_card(dir);
+  if (call.on_save) call.on_save();
+}
+
+void Trainer::write_model_card(const std::filesystem::path& dir) const {
+  const TrainResult result{.steps = step_,
+                           .bytes = static_cast<uint64_t>(step_ * step_bytes()),
+                           .seconds = elapsed(),
+                           .loss = recent_loss_,
+                           .holdout_bpb = holdout_bpb_,
+                           .alpha = alpha_};
+  write_text(dir / "README.md", model_card(config_, model_, corpus_, result));
+}
+
+}  // namespace axl
