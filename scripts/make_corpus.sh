@@ -24,6 +24,7 @@ readonly UNSEEN_NAMES=(bottle click flask markdown)
 readonly VENDORED=(_vendor _vendored vendor vendored extern externals _distutils blib2to3)
 
 readonly MAX_BYTES=262144          # larger ones are tables that a program has written
+readonly TEXT_BYTES=262144         # holdout.txt and unseen.txt: half a minute of scoring
 readonly NEEDED_KIB=$((400 * 1024))
 # A file goes where the first four hexadecimal digits of its SHA-256 say.
 readonly HOLDOUT_BELOW=051f        # 0x051f / 0x10000 = 2 %
@@ -36,8 +37,8 @@ usage: scripts/make_corpus.sh [--out DIR] [--cache DIR] [--from DIR]...
 Makes in DIR (default: data, beside this script's directory)
   python/train/       files to train on
   python/validation/  1 % of the files, for choosing a learning rate
-  python/holdout/     2 % of the files, for scoring         holdout.txt  all of them in one file
-  python/unseen/      whole projects that training never sees  unseen.txt   all of them in one file
+  python/holdout/     2 % of the files, for scoring         holdout.txt  256 KiB of them in one file
+  python/unseen/      whole projects that training never sees  unseen.txt   256 KiB of them in one file
   python/MANIFEST.txt sources with versions, counts, bytes, checksums
 
 The files come from a fixed list of Debian packages, downloaded with apt into the cache (default:
@@ -261,13 +262,20 @@ make_table() {
 # The files of one split as lines of paths relative to WORK.
 paths_of() { awk -v name="$1" '$2 == name' "$WORK/table" | cut -d ' ' -f 4-; }
 
-# Copies one split and, for a second argument, concatenates it into that file.
+# The same for the files that make a text of at least TEXT_BYTES, taken in the order of their hashes:
+# a sample of the split that every run draws alike.
+sample_of() {
+  awk -v name="$1" '$2 == name' "$WORK/table" | sort -k 1,1 |
+    awk -v enough=$TEXT_BYTES 'sum < enough { print } { sum += $3 }' | cut -d ' ' -f 4-
+}
+
+# Copies one split and, for a second argument, concatenates a sample of it into that file.
 copy_split() {
   local name=$1 text=${2:-}
   mkdir -p "$WORK/new/$name"
   paths_of "$name" | sed 's|^source/||' | tr '\n' '\0' |
     (cd "$WORK/source" && xargs -0 -r cp --parents --no-preserve=mode -t "$WORK/new/$name")
-  [[ -z $text ]] || paths_of "$name" | tr '\n' '\0' | (cd "$WORK" && xargs -0 -r cat) >"$WORK/$text"
+  [[ -z $text ]] || sample_of "$name" | tr '\n' '\0' | (cd "$WORK" && xargs -0 -r cat) >"$WORK/$text"
 }
 
 write_manifest() {

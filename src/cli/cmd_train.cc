@@ -82,11 +82,10 @@ void log_start(const Config& c, const Corpora& corpora, const Trainer& trainer) 
 std::string progress_line(const StepReport& r, const std::optional<double>& holdout) {
   std::string gate;
   for (double a : r.alpha) gate += format("{}{:.2f}", gate.empty() ? "" : "/", a);
-  return format("{:3.0f} %  step {}  {}  train {:.3f} bpb{}  {}/s  {}, {} left  gate {}",
+  return format("{:3.0f} %  step {}  {}  train {:.3f}{} bpb  {}/s  {}, {} left  gate {}",
                 100 * r.progress, r.step, human_bytes(double(r.bytes)), r.loss / std::numbers::ln2,
-                holdout ? format("  held-out {:.3f} bpb", *holdout) : "",
-                human_bytes(r.bytes_per_s), human_seconds(r.seconds), human_seconds(r.seconds_left),
-                gate);
+                holdout ? format(" held-out {:.3f}", *holdout) : "", human_bytes(r.bytes_per_s),
+                human_seconds(r.seconds), human_seconds(r.seconds_left), gate);
 }
 
 /// An earlier run in the way is moved aside, never overwritten.

@@ -42,7 +42,10 @@ Progress::Progress(bool quiet, double plain_seconds, std::FILE* out)
     : quiet_(quiet),
       terminal_(is_terminal(out)),
       seconds_(terminal_ ? kTerminalSeconds : plain_seconds),
-      out_(out) {}
+      out_(out) {
+  // What is over at once needs no line in a log.
+  if (!terminal_) next_ = Clock::now() + std::chrono::seconds(1);
+}
 
 Progress::~Progress() { clear_progress_line(); }
 

@@ -69,6 +69,7 @@ Muon::Muon(const OptimizerOptions& options, const std::vector<Parameter>& table)
 }
 
 void Muon::update(float* w, const float* g, double lr, double gradient_scale, int64_t step) {
+  AXL_CHECK(sizeof(float) * scratch_floats_ * max_threads() <= scratch_.bytes());
   rest_.update(w, g, lr, gradient_scale, step);
   // Matrices are independent: a thread takes one whole, which keeps it in that core's cache.
   parallel_for_dynamic(static_cast<int64_t>(matrices_.size()), [&](int64_t i) {

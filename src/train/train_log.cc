@@ -17,14 +17,14 @@ std::string header(const ModelConfig& config) {
   return line + "\n";
 }
 
-// The header and the rows of steps 1 .. step.
+// The header and the whole rows of steps 1 .. step; a kill may have cut the last row short.
 std::string rows_up_to(const std::filesystem::path& path, const std::string& header, int64_t step) {
   std::string kept = header, line;
   if (step == 0 || !std::filesystem::exists(path)) return kept;
   std::istringstream text(read_text(path));
   std::getline(text, line);
   while (std::getline(text, line))
-    if (std::strtoll(line.c_str(), nullptr, 10) <= step) kept += line + "\n";
+    if (!text.eof() && std::strtoll(line.c_str(), nullptr, 10) <= step) kept += line + "\n";
   return kept;
 }
 

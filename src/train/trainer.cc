@@ -165,19 +165,38 @@ void Trainer::start_from(const Model& model) {
 bool Trainer::resume(const std::filesystem::path& dir) {
   if (!std::filesystem::exists(dir / kStateFile)) return false;
   const RunState state = load_run_state(dir, model_, *optimizer_, config_.train.optimizer);
-  if (state.corpus_fingerprint != corpus_.fingerprint() ||
-      state.seed != static_cast<uint64_t>(config_.train.seed))
+  const auto seed = static_cast<uint64_t>(config_.train.seed);
+  const std::string begin_anew = format("or begin a new run with --init {}", dir.string());
+  if (state.seed != seed)
+    throw Error(format("{}: the run was begun with seed {}, not {}; resume it with that seed, {}",
+                       dir.string(), state.seed, seed, begin_anew));
+  if (state.corpus_fingerprint != corpus_.fingerprint())
     throw Error(
-        format("{}: the run was trained on other files or another seed than given now; "
-               "resume it with the same data, or begin a new one with --init {}",
-               dir.string(), dir.string()));
+        format("{}: the run was trained on other files than given now, or they have changed; "
+               "resume it with the same data, {}",
+               dir.string(), begin_anew));
   step_ = state.step;
   earlier_seconds_ = state.seconds;
   recent_loss_ = state.recent_loss;
   return true;
 }
 
+// What would not load again must not replace what does. The loss alone does not tell: it was taken
+// before the last update, and a moment may overflow where its gradient did not.
+void Trainer::require_loadable() const {
+  bool finite = std::isfinite(sum_of_squares(model_.data(), model_.parameter_count()));
+  for (const OptimizerState& s : optimizer_->state())
+    finite = finite && std::isfinite(sum_of_squares(s.data, s.count));
+  if (finite) return;
+  throw Error(
+      format("training diverged at step {}: weights or momentum are no longer finite. They were "
+             "not saved and the last saved state is intact. Try a lower learning rate (train.lr "
+             "is {}) or clipping (train.grad_clip is {})",
+             step_, config_.train.lr, config_.train.grad_clip));
+}
+
 void Trainer::save(const std::filesystem::path& dir, const TrainCallbacks& call) {
+  require_loadable();
   const RunState state{.step = step_,
                        .seconds = elapsed(),
                        .recent_loss = recent_loss_,

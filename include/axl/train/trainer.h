@@ -86,6 +86,7 @@ class Trainer {
   double elapsed() const;
   double gradient_scale(double norm) const;
   void require_finite(const Model::Loss& loss, double norm) const;
+  void require_loadable() const;
   void warn_about_dead_scales(const StepReport& report, const TrainCallbacks& call);
   void save(const std::filesystem::path& dir, const TrainCallbacks& call);
   void write_model_card(const std::filesystem::path& dir) const;
