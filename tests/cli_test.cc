@@ -11,6 +11,7 @@
 #include <new>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <thread>
 
 #include "axl/base/error.h"
 #include "axl/base/file.h"
@@ -291,10 +292,12 @@ std::string read_all(std::FILE* file) {
   return text;
 }
 
-TEST(Progress, PrintsPlainLinesRarelyWithoutATerminal) {
+TEST(Progress, PrintsPlainLinesRarelyAndNoneAtOnceWithoutATerminal) {
   std::FILE* file = std::tmpfile();
   {
     Progress progress(false, 3600, file);
+    progress.update("zero");
+    std::this_thread::sleep_for(std::chrono::milliseconds(1100));
     progress.update("one");
     progress.update("two");
     progress.print("three");

@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <utility>
@@ -70,6 +72,22 @@ fs::path directory_of(const fs::path& path) {
   return path.has_parent_path() ? path.parent_path() : fs::path(".");
 }
 
+/// Removes the temporaries of `path` that killed processes have left: as large as the file itself,
+/// they would fill the disk. Those of a process that still runs stay.
+void remove_abandoned_temporaries(const fs::path& path) {
+  const std::string prefix = path.filename().string() + ".tmp.";
+  std::error_code ignored;
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory_of(path), ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(prefix)) continue;
+    pid_t owner = 0;
+    const char* end = name.data() + name.size();
+    const auto [rest, error] = std::from_chars(name.data() + prefix.size(), end, owner);
+    if (error != std::errc() || rest != end || owner <= 0) continue;
+    if (kill(owner, 0) != 0 && errno == ESRCH) unlink(entry.path().c_str());
+  }
+}
+
 /// A rename survives a power cut only once the directory itself is on disk.
 void sync_directory(const fs::path& dir) {
   const Descriptor fd(dir, O_RDONLY | O_DIRECTORY, "open the directory");
@@ -117,6 +135,7 @@ AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
   if (fs::exists(path_, ignored) && !fs::is_regular_file(path_, ignored)) {
     throw Error(path_.string() + ": exists and is not a regular file; choose another name");
   }
+  remove_abandoned_temporaries(path_);
   temporary_ = beside(path_);
   fd_ = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
   if (fd_ < 0) fail("create");

@@ -240,7 +240,7 @@ int bench(const Options& o, const Globals& globals) {
 
 Action setup_bench(CLI::App& app, Globals& globals) {
   auto o = std::make_shared<Options>();
-  app.add_option("what", o->what, "train, generate or gemm")
+  app.add_option("what", o->what, "What to measure: train, generate or gemm (matrix products)")
       ->type_name("WHAT")
       ->required()
       ->check(CLI::IsMember({"train", "generate", "gemm"}));
@@ -251,7 +251,8 @@ Action setup_bench(CLI::App& app, Globals& globals) {
   app.add_option("--set", o->set, "Overrides a key of the configuration; repeatable")
       ->type_name("KEY=VALUE");
   app.add_option("--seconds", o->seconds, "How long to measure")
-      ->check(CLI::Range(0.1, 3600.0))
+      ->check(CLI::Range(0.1, 3600.0).description(""))
+      ->type_name("S")
       ->capture_default_str();
   return [o, &globals] { return bench(*o, globals); };
 }

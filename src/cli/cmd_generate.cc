@@ -79,18 +79,26 @@ Action setup_generate(CLI::App& app, Globals& globals) {
       ->type_name("PROMPT")
       ->required();
   app.add_option("--max-new-tokens", o->generate.max_new_tokens, "How many bytes to write at most")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40).description(""))
+      ->type_name("N")
       ->capture_default_str();
   app.add_option("--temperature", s.temperature, "0 always takes the most likely byte")
+      ->type_name("T")
       ->capture_default_str();
   app.add_option("--top-k", s.top_k, "Draw from the k most likely; 0 is off")
+      ->type_name("K")
       ->capture_default_str();
-  app.add_option("--top-p", s.top_p, "Draw from the most likely that together have this mass")
+  app.add_option("--top-p", s.top_p,
+                 "Draw from the most likely that together have this mass; 1 is off")
+      ->type_name("P")
       ->capture_default_str();
-  app.add_option("--min-p", s.min_p, "Drop what is less likely than this share of the best")
+  app.add_option("--min-p", s.min_p,
+                 "Drop what is less likely than this share of the best; 0 is off")
+      ->type_name("P")
       ->capture_default_str();
   app.add_option("--stop", o->generate.stop, "End before this text; repeatable")->type_name("TEXT");
   app.add_option("--seed", o->generate.seed, "The same seed gives the same text")
+      ->type_name("N")
       ->capture_default_str();
   return [o, &globals] { return generate_command(*o, globals); };
 }

@@ -27,6 +27,9 @@ std::string overview() {
     text += format("  {:<12}{}\n", command.name, command.summary);
   }
   return text +
+         "\nto begin:\n"
+         "  axl train --config axl_micro_600k --data DIR\n"
+         "  axl generate \"def \"\n"
          "\n'axl COMMAND --help' lists the options of a command, 'axl --version' the version.\n";
 }
 

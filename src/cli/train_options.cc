@@ -43,13 +43,15 @@ void check(const Config& c) {
 }  // namespace
 
 void declare_train_options(CLI::App& app, Globals& globals, TrainOptions& o) {
-  app.add_option("--config", o.config, "Configuration: a path or a name in configs/")
+  app.add_option("--config", o.config,
+                 format("Configuration: a path or one of {}", fmt::join(known_configs(), ", ")))
       ->type_name("NAME");
   app.add_option("--data", o.data, "Training files and directories; repeatable")->type_name("PATH");
   app.add_option("--eval-data", o.eval_data,
                  "Held-out files and directories, never trained on; repeatable")
       ->type_name("PATH");
-  app.add_option("--holdout", o.holdout, "Share of the files to hold out; 0 is off");
+  app.add_option("--holdout", o.holdout, "Share of the files to hold out; 0 is off")
+      ->type_name("SHARE");
   app.add_option("--max-time", o.max_time, "Stop after this long: 90s, 3m, 1h30m")
       ->type_name("TIME");
   app.add_option("--steps", o.steps, "Stop after this many steps")->type_name("N");

@@ -8,6 +8,11 @@ namespace {
 constexpr int kLanes = 16;  // one AVX-512 register, or two of AVX2
 using Vector = float __attribute__((vector_size(kLanes * sizeof(float))));
 
+// Weights are read once each, from beyond the caches: what limits the speed is how early they are
+// asked for. One Zen 5 core reads 38 GB/s without asking ahead, 41 with 4 or 8 KiB (eight rows at
+// once: 25).
+constexpr int64_t kPrefetchFloats = 1536;
+
 Vector load(const float* p) {
   Vector v;
   std::memcpy(&v, p, sizeof(v));
@@ -20,39 +25,29 @@ float horizontal_sum(Vector v) {
   return v[0];
 }
 
-// Several weight rows at once: independent chains of additions hide the latency of one, and x is
-// loaded once for all.
-template <int kRows>
-void dot_rows(const float* x, const float* w, int64_t stride, int64_t k, float* out) {
-  Vector sums[kRows] = {};
+// Four sums, so that an addition need not wait for the one before it.
+float dot(const float* x, const float* w, int64_t k) {
+  Vector s0{}, s1{}, s2{}, s3{};
   int64_t i = 0;
-  for (; i + kLanes <= k; i += kLanes) {
-    const Vector xi = load(x + i);
-    for (int r = 0; r < kRows; ++r) sums[r] += xi * load(w + r * stride + i);
+  for (; i + 4 * kLanes <= k; i += 4 * kLanes) {
+    for (int j = 0; j < 4; ++j) __builtin_prefetch(w + i + j * kLanes + kPrefetchFloats);
+    s0 += load(x + i) * load(w + i);
+    s1 += load(x + i + kLanes) * load(w + i + kLanes);
+    s2 += load(x + i + 2 * kLanes) * load(w + i + 2 * kLanes);
+    s3 += load(x + i + 3 * kLanes) * load(w + i + 3 * kLanes);
   }
-  for (int r = 0; r < kRows; ++r) {
-    out[r] = horizontal_sum(sums[r]);
-    for (int64_t j = i; j < k; ++j) out[r] += x[j] * w[r * stride + j];
-  }
-}
-
-template <int kRows>
-void gemv_rows(ConstMat x, ConstMat w, int64_t n, Mat y, Write write, float alpha) {
-  float dots[kRows];
-  for (int64_t r = 0; r < x.rows; ++r) {
-    dot_rows<kRows>(x.row(r), w.row(n), w.stride, x.cols, dots);
-    for (int i = 0; i < kRows; ++i)
-      y(r, n + i) = (write == Write::kAdd ? y(r, n + i) : 0.0f) + alpha * dots[i];
-  }
+  for (; i + kLanes <= k; i += kLanes) s0 += load(x + i) * load(w + i);
+  float sum = horizontal_sum((s0 + s1) + (s2 + s3));
+  for (; i < k; ++i) sum += x[i] * w[i];
+  return sum;
 }
 
 }  // namespace
 
 void gemv(ConstMat x, ConstMat w, Mat y, Write write, float alpha) {
-  constexpr int kBlock = 8;
-  int64_t n = 0;
-  for (; n + kBlock <= w.rows; n += kBlock) gemv_rows<kBlock>(x, w, n, y, write, alpha);
-  for (; n < w.rows; ++n) gemv_rows<1>(x, w, n, y, write, alpha);
+  for (int64_t n = 0; n < w.rows; ++n)
+    for (int64_t r = 0; r < x.rows; ++r)
+      y(r, n) = (write == Write::kAdd ? y(r, n) : 0.0f) + alpha * dot(x.row(r), w.row(n), x.cols);
 }
 
 }  // namespace axl::detail

@@ -26,7 +26,8 @@ class MappedFile {
 };
 
 /// Writes a file whole or not at all: into `path`.tmp.<pid>, then fsync, rename, fsync of the
-/// directory. Without commit() the destructor removes the temporary and `path` is untouched.
+/// directory. Without commit() the destructor removes the temporary and `path` is untouched. What a
+/// killed process left of an earlier attempt is removed first.
 /// A symbolic link is followed; anything else that is no regular file (/dev/null) is refused.
 /// Throws Error (no space, no permission …) naming the path.
 class AtomicFile {

@@ -1,0 +1,134 @@
+#include <gtest/gtest.h>
+#include <malloc.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <fstream>
+#include <new>
+
+#include "axl/base/file.h"
+#include "axl/train/memory.h"
+#include "train_testing.h"
+
+namespace {
+
+// What this program's own code takes from the heap in pieces of a page or more, while counting.
+std::atomic<bool> counting{false};
+std::atomic<int64_t> large_allocations{0};
+constexpr size_t kLarge = 4096;
+
+void* allocate(size_t bytes, size_t alignment) {
+  if (bytes >= kLarge && counting) ++large_allocations;
+  const size_t whole = (bytes + alignment - 1) / alignment * alignment;
+  void* memory = alignment > alignof(std::max_align_t) ? std::aligned_alloc(alignment, whole)
+                                                       : std::malloc(bytes ? bytes : 1);
+  if (!memory) throw std::bad_alloc();
+  return memory;
+}
+
+}  // namespace
+
+void* operator new(size_t bytes) { return allocate(bytes, 1); }
+void* operator new[](size_t bytes) { return allocate(bytes, 1); }
+void* operator new(size_t bytes, std::align_val_t a) { return allocate(bytes, size_t(a)); }
+void* operator new[](size_t bytes, std::align_val_t a) { return allocate(bytes, size_t(a)); }
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete[](void* p) noexcept { std::free(p); }
+void operator delete(void* p, size_t) noexcept { std::free(p); }
+void operator delete[](void* p, size_t) noexcept { std::free(p); }
+void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
+void operator delete[](void* p, std::align_val_t) noexcept { std::free(p); }
+void operator delete(void* p, size_t, std::align_val_t) noexcept { std::free(p); }
+void operator delete[](void* p, size_t, std::align_val_t) noexcept { std::free(p); }
+
+namespace axl {
+namespace {
+
+/// A figure of /proc/self/status, in bytes.
+int64_t status_bytes(const std::string& key) {
+  std::ifstream in("/proc/self/status");
+  for (std::string line; std::getline(in, line);)
+    if (line.starts_with(key + ":")) return std::stoll(line.substr(key.size() + 1)) * 1024;
+  ADD_FAILURE() << "no " << key;
+  return 0;
+}
+
+constexpr bool kSanitized =
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    true;
+#else
+    false;
+#endif
+
+Config mid_config(const std::string& optimizer) {
+  Config config = tiny_config(optimizer);
+  config.model.d_model = 128;
+  config.model.d_ff = 344;
+  config.model.n_layers_per_scale = 2;
+  config.model.max_seq_len = 128;
+  config.train.batch_size = 8;
+  return config;
+}
+
+// Proves that after its first steps a step takes no piece of 4 KiB or more from operator new and
+// maps no memory that it keeps. Small temporaries (one window of tokens, names of files) and the
+// packing buffers of the product library, which come from malloc, are not counted.
+TEST(TrainMemory, AStepAllocatesNothing) {
+  for (const char* optimizer : {"lion", "adamw", "sgd", "muon"}) {
+    const TempDir dir;
+    const Corpus corpus = corpus_of(dir, "a.py", sample_text(400));
+    Config config = mid_config(optimizer);
+    config.train.steps = 8;
+    Trainer trainer(config, corpus, nullptr);
+    int64_t mapped_early = 0, mapped_late = 0;
+    TrainCallbacks call;
+    call.on_step = [&](const StepReport& r) {
+      if (r.step == 3) {
+        mapped_early = status_bytes("VmSize");
+        large_allocations = 0;
+        counting = true;
+      }
+      if (r.step == 8) {
+        counting = false;
+        mapped_late = status_bytes("VmSize");
+      }
+    };
+    trainer.run(run_dir(dir, "out"), call);
+    EXPECT_EQ(large_allocations, 0) << optimizer;
+    EXPECT_EQ(mapped_late, mapped_early) << optimizer;
+  }
+}
+
+TEST(TrainMemory, LargeAllocationsWouldBeSeen) {
+  large_allocations = 0;
+  counting = true;
+  std::vector<char> large(kLarge);
+  counting = false;
+  EXPECT_EQ(large_allocations, 1);
+  EXPECT_EQ(large[17], 0);
+}
+
+TEST(TrainMemory, IsWhatWasAnnounced) {
+  if (kSanitized) GTEST_SKIP() << "a sanitizer's own memory hides the program's";
+  for (const char* optimizer : {"lion", "adamw", "muon"}) {
+    const TempDir dir;
+    const Corpus corpus = corpus_of(dir, "a.py", sample_text(400));
+    const Config config = mid_config(optimizer);
+    {  // what libraries set up once belongs to no run
+      Trainer first(tiny_config(optimizer), corpus, nullptr);
+      first.run(run_dir(dir, "first"), {});
+    }
+    malloc_trim(0);
+    std::ofstream("/proc/self/clear_refs") << "5";  // resets the peak
+    const int64_t before = status_bytes("VmRSS");
+    Trainer trainer(config, corpus, nullptr);
+    trainer.run(run_dir(dir, "out"), {});
+    const double taken = double(status_bytes("VmHWM") - before);
+    const double announced = double(training_bytes(config.model, config.train));
+    EXPECT_GT(announced, 30e6) << "too small to be measured";
+    EXPECT_NEAR(taken / announced, 1.0, 0.1) << optimizer << ": " << taken << " of " << announced;
+  }
+}
+
+}  // namespace
+}  // namespace axl
