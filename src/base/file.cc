@@ -76,15 +76,16 @@ fs::path directory_of(const fs::path& path) {
 /// they would fill the disk. Those of a process that still runs stay.
 void remove_abandoned_temporaries(const fs::path& path) {
   const std::string prefix = path.filename().string() + ".tmp.";
-  std::error_code ignored;
-  for (const fs::directory_entry& entry : fs::directory_iterator(directory_of(path), ignored)) {
-    const std::string name = entry.path().filename().string();
+  std::error_code unreadable;  // then there is nothing to remove
+  for (fs::directory_iterator entry(directory_of(path), unreadable), end; entry != end;
+       entry.increment(unreadable)) {
+    const std::string name = entry->path().filename().string();
     if (!name.starts_with(prefix)) continue;
     pid_t owner = 0;
-    const char* end = name.data() + name.size();
-    const auto [rest, error] = std::from_chars(name.data() + prefix.size(), end, owner);
-    if (error != std::errc() || rest != end || owner <= 0) continue;
-    if (kill(owner, 0) != 0 && errno == ESRCH) unlink(entry.path().c_str());
+    const char* name_end = name.data() + name.size();
+    const auto [rest, error] = std::from_chars(name.data() + prefix.size(), name_end, owner);
+    if (error != std::errc() || rest != name_end || owner <= 0) continue;
+    if (kill(owner, 0) != 0 && errno == ESRCH) unlink(entry->path().c_str());
   }
 }
 

@@ -14,7 +14,7 @@ os.execv(sys.argv[1], sys.argv[1:])' "${endless[@]}" --out "$1" >"$1.out" 2>"$1.
 # until_trained DIR: waits for the first rows of its log.
 until_trained() {
   local i
-  for i in {1..600}; do
+  for i in {1..2400}; do
     [[ -e $1/train_log.csv ]] && (($(wc -l <"$1/train_log.csv") > 3)) && return
     sleep 0.05
   done
@@ -45,7 +45,7 @@ sed -e 's/d_model: 16/d_model: 512/; s/d_ff: 24/d_ff: 2048/; s/max_seq_len: 32/m
 endless[3]=large.yaml
 start twice
 pid=$! code=0
-for i in {1..600}; do [[ -e twice/train_log.csv ]] && break || sleep 0.05; done
+for i in {1..2400}; do [[ -e twice/train_log.csv ]] && break || sleep 0.05; done
 sleep 0.2
 kill -INT "$pid"
 sleep 0.3
@@ -53,6 +53,6 @@ kill -INT "$pid" 2>/dev/null || fail "the run was over before the second Ctrl-C"
 begin=$SECONDS
 wait "$pid" || code=$?
 ((code == 130)) || fail "a second Ctrl-C ends the run with $code, not 130"
-((SECONDS - begin <= 2)) || fail "a second Ctrl-C takes $((SECONDS - begin)) seconds"
+((SECONDS - begin <= 10)) || fail "a second Ctrl-C takes $((SECONDS - begin)) seconds"
 [[ ! -e twice/state.safetensors ]] || fail "the run ended by itself before the second Ctrl-C"
 finish

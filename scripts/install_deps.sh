@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that axl is built with. Run with --help for more.
+set -euo pipefail
+
+readonly BUILD_PACKAGES=(
+  g++ cmake ninja-build
+  libdnnl-dev libeigen3-dev                                    # matrix products
+  libcli11-dev libyaml-cpp-dev nlohmann-json3-dev libspdlog-dev
+  libfmt-dev libxxhash-dev
+  libgtest-dev
+)
+# For the thread sanitizer and the fuzzers.
+readonly TEST_PACKAGES=(clang libclang-rt-dev libomp-dev)
+
+usage() {
+  cat <<'USAGE'
+usage: scripts/install_deps.sh [--tests]
+
+Installs with apt-get, as root or by sudo, the Debian packages that axl needs and this machine
+lacks. Does nothing, and needs no rights, where all of them are installed.
+
+  --tests   also what scripts/test.sh needs beyond the build: clang and its sanitizers
+USAGE
+}
+
+say() { printf 'install_deps: %s\n' "$*" >&2; }
+die() {
+  say "error: $*"
+  exit 1
+}
+
+is_installed() {
+  [[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
+}
+
+# Prints those of the packages that are not installed.
+missing_of() {
+  local package
+  for package in "$@"; do is_installed "$package" || printf '%s\n' "$package"; done
+}
+
+apt() {
+  local as_root=()
+  if ((EUID != 0)); then
+    command -v sudo >/dev/null ||
+      die "installing needs root or sudo; ask the administrator for: apt-get install ${MISSING[*]}"
+    as_root=(sudo)
+  fi
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 "$@" >&2
+}
+
+main() {
+  local packages=("${BUILD_PACKAGES[@]}")
+  while (($#)); do
+    case $1 in
+      -h | --help)
+        usage
+        exit 0
+        ;;
+      --tests) packages+=("${TEST_PACKAGES[@]}") ;;
+      *)
+        say "error: unknown argument '$1'"
+        say "try 'scripts/install_deps.sh --help'"
+        exit 2
+        ;;
+    esac
+    shift
+  done
+  command -v dpkg-query >/dev/null && command -v apt-get >/dev/null ||
+    die "this is no Debian system; install by hand what these packages hold: ${packages[*]}"
+
+  mapfile -t MISSING < <(missing_of "${packages[@]}")
+  if ((!${#MISSING[@]})); then
+    say "everything is installed"
+    return
+  fi
+  say "installing ${MISSING[*]}"
+  apt update || die "'apt-get update' failed: is there a network?"
+  apt install -y --no-install-recommends "${MISSING[@]}" ||
+    die "apt-get could not install the packages; its message stands above"
+  mapfile -t MISSING < <(missing_of "${packages[@]}")
+  ((!${#MISSING[@]})) || die "still missing: ${MISSING[*]}"
+}
+
+main "$@"

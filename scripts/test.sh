@@ -1,0 +1,142 @@
+#!/usr/bin/env bash
+# Builds and runs every test of axl in all its builds. Run with --help for more.
+set -euo pipefail
+
+# Tests that run threads against each other, built for the thread sanitizer.
+readonly THREADED_TESTS=(data_test golden_test infer_test nn_test train_test)
+readonly FUZZ_SECONDS=20
+
+usage() {
+  cat <<'USAGE'
+usage: scripts/test.sh [--quick]
+
+Installs what is missing, then builds and runs, each in a directory of its own below build/
+  release         all tests, the build for this machine
+  release avx2    the tests of the model again, products held to AVX2 instructions
+  portable        all tests, built for any AVX2 machine, products by Eigen
+  asan            all tests under the address and undefined-behaviour sanitizers
+  tsan            the multi-threaded tests under the thread sanitizer
+  fuzz            readers of files fed with random input, 20 seconds each
+
+  --quick         release only
+
+The output of each stays in build/<name>.log. Exits with 1 if any failed.
+USAGE
+}
+
+say() { printf '%s\n' "$*"; }
+
+# A test's threads must not spin while those of another test want the CPU.
+export OMP_WAIT_POLICY=passive
+
+configure_and_build() {
+  local preset=$1
+  shift
+  cmake --preset "$preset" && cmake --build --preset "$preset" "$@"
+}
+
+run_ctest() {
+  local preset=$1
+  shift
+  ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j "$(nproc)" "$@"
+}
+
+suite_release() { configure_and_build release && run_ctest release; }
+
+suite_release_avx2() {
+  ONEDNN_MAX_CPU_ISA=AVX2 run_ctest release -L '^(golden|infer|nn|train)_test$'
+}
+
+suite_portable() { configure_and_build portable && run_ctest portable; }
+
+suite_asan() { configure_and_build asan && run_ctest asan; }
+
+# libarcher, which comes with clang's OpenMP, tells the sanitizer how OpenMP's threads wait for each
+# other. The OpenMP runtime itself is not instrumented: what it does inside is not looked at.
+under_tsan() {
+  OMP_NUM_THREADS=4 TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1" \
+    "${FIXED_ADDRESSES[@]}" "$@"
+}
+
+suite_tsan() {
+  configure_and_build tsan --target planted_race "${THREADED_TESTS[@]}" || return
+  # Where the kernel spreads addresses widely, clang 14's sanitizer cannot start.
+  FIXED_ADDRESSES=(setarch -R)
+  "${FIXED_ADDRESSES[@]}" true || FIXED_ADDRESSES=()
+  say "first a race that must be found"
+  under_tsan build/tsan/tests/planted_race 2>&1 | grep 'WARNING: ThreadSanitizer: data race' || {
+    say "the sanitizer did not find it, so that its silence would prove nothing"
+    return 1
+  }
+  local name
+  for name in "${THREADED_TESTS[@]}"; do under_tsan "build/tsan/tests/$name" || return; done
+}
+
+suite_fuzz() {
+  configure_and_build fuzz --target fuzz || return
+  local target
+  for target in build/fuzz/tests/*_fuzz; do
+    say "$target"
+    mkdir -p "$target.corpus"
+    "$target" -max_total_time=$FUZZ_SECONDS -rss_limit_mb=2048 -print_final_stats=1 \
+      "$target.corpus" || return
+  done
+}
+
+RESULTS=()
+FAILED=0
+
+# run_suite NAME: runs suite_NAME with its output in build/NAME.log, and notes how it went.
+run_suite() {
+  local name=$1 log=build/$1.log begin=$SECONDS status=0
+  say "=== ${name//_/ } (build/$name.log)"
+  "suite_$name" >"$log" 2>&1 || status=$?
+  if ((status)); then
+    FAILED=1
+    say "--- the end of $log"
+    tail -n 60 "$log"
+  fi
+  RESULTS+=("$(printf '%-14s %-8s %4d s   %s' "${name//_/ }" "$( ((status)) && say FAILED || say passed)" \
+    $((SECONDS - begin)) "$(summary_of "$log")")")
+  say "${RESULTS[-1]}"
+}
+
+# What a log says of numbers: ctest's count, else those of the programs that were run one by one.
+summary_of() {
+  local counts
+  counts=$(grep -o '^[0-9]*% tests passed.*' "$1" || true)
+  [[ -n $counts ]] || counts=$(sed -n -e 's/^\[  PASSED  \] \([0-9]* tests\).*/\1/p' \
+    -e 's/^stat::number_of_executed_units: *\([0-9]*\)/\1 inputs/p' "$1" | paste -sd + | sed 's/+/ + /g')
+  printf '%s' "$counts"
+}
+
+main() {
+  local suites=(release release_avx2 portable asan tsan fuzz)
+  cd "$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")"
+  case ${1:-} in
+    '') ;;
+    --quick) suites=(release) ;;
+    -h | --help)
+      usage
+      exit 0
+      ;;
+    *)
+      say "test: error: unknown argument '$1'; try 'scripts/test.sh --help'" >&2
+      exit 2
+      ;;
+  esac
+  if ((${#suites[@]} == 1)); then scripts/install_deps.sh; else scripts/install_deps.sh --tests; fi
+  mkdir -p build
+  local name
+  for name in "${suites[@]}"; do run_suite "$name"; done
+
+  say
+  say "=== the end of build/release.log"
+  tail -n 12 build/release.log
+  say
+  say "=== all suites"
+  printf '%s\n' "${RESULTS[@]}"
+  exit "$FAILED"
+}
+
+main "$@"
