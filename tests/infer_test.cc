@@ -201,7 +201,9 @@ TEST(StopFilter, HoldsBackWhatCouldBecomeAStop) {
 
 TEST(Generate, SameSeedSameTextWhateverTheThreads) {
   const Model model = random_model({1, 2, 4}, 32);
-  GenerateOptions options{.max_new_tokens = 80, .seed = 42};
+  GenerateOptions options;
+  options.max_new_tokens = 80;
+  options.seed = 42;
   const auto text = [&] {
     std::string streamed;
     const Generation g = generate(model, "def f", options, [&](std::string_view t) {

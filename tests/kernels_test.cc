@@ -45,8 +45,8 @@ struct Product {
 };
 
 std::ostream& operator<<(std::ostream& out, const Product& p) {
-  return out << (p.ta == Trans::kYes ? "T" : "N") << (p.tb == Trans::kYes ? "T" : "N") << " "
-             << p.m << "x" << p.n << "x" << p.k << " pad " << p.pad
+  return out << (p.ta == Trans::kYes ? "T" : "N") << (p.tb == Trans::kYes ? "T" : "N") << " " << p.m
+             << "x" << p.n << "x" << p.k << " pad " << p.pad
              << (p.write == Write::kAdd ? " add " : " assign ") << p.alpha;
 }
 
@@ -83,7 +83,7 @@ void check_all_forms(int64_t m, int64_t n, int64_t k, Gemm multiply) {
 }
 
 TEST(Gemm, MatchesDoubleAtOddSizes) {
-  const int64_t sizes[][3] = {{1, 1, 1},  {1, 7, 3},  {2, 5, 9},   {3, 31, 17},   {4, 33, 64},
+  const int64_t sizes[][3] = {{1, 1, 1},  {1, 7, 3},  {2, 5, 9},    {3, 31, 17},  {4, 33, 64},
                               {5, 40, 1}, {7, 1, 13}, {17, 19, 23}, {64, 48, 32}, {65, 129, 31}};
   for (const auto& [m, n, k] : sizes) {
     check_all_forms(m, n, k, gemm);
@@ -175,8 +175,8 @@ double naive_row(const AttentionCase& c, int64_t head, int64_t query, Mat q, Mat
 
 const AttentionCase kCases[] = {
     {9, 9, {.heads = 3}},
-    {70, 70, {.heads = 2}},                                     // two blocks of queries
-    {5, 12, {.heads = 2, .query_begin = 7}},                    // decoding with a cache
+    {70, 70, {.heads = 2}},                                      // two blocks of queries
+    {5, 12, {.heads = 2, .query_begin = 7}},                     // decoding with a cache
     {40, 20, {.heads = 2, .query_factor = 1, .key_factor = 2}},  // the first query sees none
     {30, 7, {.heads = 3, .query_factor = 1, .key_factor = 4}},   // nor do the first three
     {10, 40, {.heads = 2, .query_factor = 4, .key_factor = 1}},
@@ -224,8 +224,8 @@ TEST(Attention, WhatAQueryMayNotSeeChangesNothingBitForBit) {
     const auto attend = [&](Matrix& out) {
       for (int64_t head = 0; head < c.heads.heads; ++head)
         for (int64_t block = 0; block * kQueryBlock < c.queries; ++block)
-          attention_head(c.heads, head, block, q.view(), k.view(), v.view(), out.view(),
-                         lse.view(), scratch.data());
+          attention_head(c.heads, head, block, q.view(), k.view(), v.view(), out.view(), lse.view(),
+                         scratch.data());
     };
     attend(before);
     const int64_t changed = c.keys / 2;
@@ -254,8 +254,8 @@ TEST(Attention, BackwardMatchesDifferences) {
     for (int64_t head = 0; head < heads; ++head) {
       attention_head(c.heads, head, 0, q.view(), k.view(), v.view(), out.view(), lse.view(),
                      scratch.data());
-      attention_head_backward(c.heads, head, q.view(), k.view(), v.view(), out.view(), lse.view(),
-                              w.view(), dq.view(), dk.view(), dv.view(), scratch.data());
+      attention_head_backward(c.heads, head, q.view(), k.view(), v.view(), lse.view(), w.view(),
+                              dq.view(), dk.view(), dv.view(), scratch.data());
     }
     const auto loss = [&] {
       double sum = 0;
@@ -446,7 +446,8 @@ TEST(Rows, ScatterIsTheTransposeOfGather) {
 
 TEST(Fusion, MatchesDoubleAlsoWhereScalesAreMissing) {
   const int64_t scales = 3, width = 7;
-  Matrix weight = random_matrix(scales, scales * width, 1, 2.0), u = random_matrix(scales, width, 2);
+  Matrix weight = random_matrix(scales, scales * width, 1, 2.0),
+         u = random_matrix(scales, width, 2);
   for (int missing = 0; missing < 8; ++missing) {
     const float* views[3];
     for (int64_t s = 0; s < scales; ++s) views[s] = missing >> s & 1 ? nullptr : u.view().row(s);

@@ -75,8 +75,8 @@ void attention_head(const AttentionHeads& a, int64_t head, int64_t block, ConstM
 }
 
 void attention_head_backward(const AttentionHeads& a, int64_t head, ConstMat q, ConstMat k,
-                             ConstMat v, ConstMat out, ConstMat lse, ConstMat d_out, Mat dq, Mat dk,
-                             Mat dv, float* scratch) {
+                             ConstMat v, ConstMat lse, ConstMat d_out, Mat dq, Mat dk, Mat dv,
+                             float* scratch) {
   const Mat dk_head = head_columns(dk, head, a.heads), dv_head = head_columns(dv, head, a.heads);
   zero(dk_head);
   zero(dv_head);
@@ -86,7 +86,6 @@ void attention_head_backward(const AttentionHeads& a, int64_t head, ConstMat q, 
     const ConstMat qh = head_columns(q, head, a.heads).row_range(begin, count);
     const ConstMat kh = head_columns(k, head, a.heads).row_range(0, keys);
     const ConstMat vh = head_columns(v, head, a.heads).row_range(0, keys);
-    const ConstMat oh = head_columns(out, head, a.heads).row_range(begin, count);
     const ConstMat doh = head_columns(d_out, head, a.heads).row_range(begin, count);
     const Mat dqh = head_columns(dq, head, a.heads).row_range(begin, count);
     const Mat p(scratch, count, keys), dp(scratch + count * keys, count, keys);
@@ -98,12 +97,14 @@ void attention_head_backward(const AttentionHeads& a, int64_t head, ConstMat q, 
       probabilities_again(p.row(i), lse(begin + i, head), a.visible(begin + i, k.rows), keys);
     }
     gemm_serial(Trans::kYes, p, Trans::kNo, doh, dv_head.row_range(0, keys), Write::kAdd);
-    for (int64_t i = 0; i < count; ++i) {  // ds = p · (dp − d_out·out) · scale, over dp
-      const float delta = dot(doh.row(i), oh.row(i), oh.cols);
+    // ds = p · (dp − Σ p·dp) · scale, over dp. The sum equals d_out·out, but taken this way it
+    // cancels exactly where a query sees a single key.
+    for (int64_t i = 0; i < count; ++i) {
+      const float mean = dot(p.row(i), dp.row(i), keys);
       float* dp_row = dp.row(i);
       const float* p_row = p.row(i);
 #pragma omp simd
-      for (int64_t j = 0; j < keys; ++j) dp_row[j] = p_row[j] * (dp_row[j] - delta) * scale;
+      for (int64_t j = 0; j < keys; ++j) dp_row[j] = p_row[j] * (dp_row[j] - mean) * scale;
     }
     gemm_serial(Trans::kNo, dp, Trans::kNo, kh, dqh, Write::kAssign);
     gemm_serial(Trans::kYes, dp, Trans::kNo, qh, dk_head.row_range(0, keys), Write::kAdd);

@@ -70,6 +70,7 @@ void gemm_serial(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write,
   const int64_t k = ta == Trans::kNo ? a.cols : a.rows;
   if (k == 0) return write == Write::kAssign ? assign_zero(c) : void();
   if (is_gemv(ta, tb, c)) return detail::gemv(a, b, c, write, alpha);
+  const SerialSection on_this_thread;  // threads of the library's own would sum in another order
   detail::gemm_backend_serial(ta, a, tb, b, c, write, alpha);
 }
 

@@ -63,20 +63,19 @@ void Attention::attend(const AttentionPlan& plan, ConstMat q, ConstMat kv,
   });
 }
 
-void Attention::attend_backward(const AttentionPlan& plan, ConstMat q, ConstMat kv, ConstMat out,
-                                ConstMat lse, ConstMat d_out, Mat dq, Mat dkv,
-                                const Scratch& scratch) {
+void Attention::attend_backward(const AttentionPlan& plan, ConstMat q, ConstMat kv, ConstMat lse,
+                                ConstMat d_out, Mat dq, Mat dkv, const Scratch& scratch) {
   const int64_t sequences = plan.queries->size(), d = q.cols;
   parallel_for_dynamic(sequences * plan.heads, [&](int64_t task) {
     const int64_t sequence = task / plan.heads, head = task % plan.heads;
     const Segment &s = (*plan.queries)[sequence], &t = (*plan.keys)[sequence];
     const ConstMat keys = kv.row_range(t.row, t.count);
     const Mat d_keys = dkv.row_range(t.row, t.count);
-    attention_head_backward(
-        heads_of(plan, s), head, q.row_range(s.row, s.count), keys.col_range(0, d),
-        keys.col_range(d, d), out.row_range(s.row, s.count), lse.row_range(s.row, s.count),
-        d_out.row_range(s.row, s.count), dq.row_range(s.row, s.count), d_keys.col_range(0, d),
-        d_keys.col_range(d, d), scratch.attention.row(thread_index()));
+    attention_head_backward(heads_of(plan, s), head, q.row_range(s.row, s.count),
+                            keys.col_range(0, d), keys.col_range(d, d),
+                            lse.row_range(s.row, s.count), d_out.row_range(s.row, s.count),
+                            dq.row_range(s.row, s.count), d_keys.col_range(0, d),
+                            d_keys.col_range(d, d), scratch.attention.row(thread_index()));
   });
 }
 

@@ -74,8 +74,8 @@ void Block::backward(const AttentionPlan& plan, const Saved& s, Mat dy, const Bl
 
   attn.output().backward(s.out, dy, d_out, Write::kAssign, grad.attn.output());
   const Mat dq = d_qkv.col_range(0, d), dkv = d_qkv.col_range(d, 2 * d);
-  Attention::attend_backward(plan, s.qkv.col_range(0, d), s.qkv.col_range(d, 2 * d), s.out, s.lse,
-                             d_out, dq, dkv, scratch);
+  Attention::attend_backward(plan, s.qkv.col_range(0, d), s.qkv.col_range(d, 2 * d), s.lse, d_out,
+                             dq, dkv, scratch);
   Attention::rotate(plan, dq, d_qkv.col_range(d, d), true);
   rms_norm_again(s.x, attn_norm.gain, s.attn_rstd.data, normed);
   attn.qkv().backward(normed, d_qkv, d_normed, Write::kAssign, grad.attn.qkv());
@@ -150,7 +150,7 @@ void CrossBlock::backward(const AttentionPlan& plan, const Saved& s, ConstMat dy
   attn.output().backward(s.out, da, d_out, Write::kAssign, grad.attn.output());
   const Mat dq(scratch.d_qkv.data, rows, d);
   const Mat dkv(scratch.d_qkv.data + scratch.d_qkv.rows * d, source_rows, 2 * d);
-  Attention::attend_backward(plan, s.q, s.kv, s.out, s.lse, d_out, dq, dkv, scratch);
+  Attention::attend_backward(plan, s.q, s.kv, s.lse, d_out, dq, dkv, scratch);
   Attention::rotate(plan, dq, dkv.col_range(0, d), true);
 
   rms_norm_again(s.x, q_norm.gain, s.q_rstd.data, normed);

@@ -12,6 +12,18 @@ int num_threads();
 int thread_index();
 int max_threads();
 
+/// While one lives, libraries called from this thread use this thread alone.
+class SerialSection {
+ public:
+  SerialSection();
+  ~SerialSection();
+  SerialSection(const SerialSection&) = delete;
+  SerialSection& operator=(const SerialSection&) = delete;
+
+ private:
+  int threads_;
+};
+
 /// Calls body(i) for i in [0, n), spread over the threads in contiguous runs. Which thread runs an
 /// index never changes what it computes: bodies must write disjoint data and throw nothing.
 /// Nested loops run on the calling thread alone.

@@ -36,9 +36,9 @@ void attention_head(const AttentionHeads& a, int64_t head, int64_t block, ConstM
                     ConstMat v, Mat out, Mat lse, float* scratch);
 
 /// All queries of one head on the calling thread: assigns that head's columns of dq, dk and dv from
-/// d_out, out and lse of the forward pass.
+/// d_out and the forward pass's lse.
 void attention_head_backward(const AttentionHeads& a, int64_t head, ConstMat q, ConstMat k,
-                             ConstMat v, ConstMat out, ConstMat lse, ConstMat d_out, Mat dq, Mat dk,
-                             Mat dv, float* scratch);
+                             ConstMat v, ConstMat lse, ConstMat d_out, Mat dq, Mat dk, Mat dv,
+                             float* scratch);
 
 }  // namespace axl

@@ -88,9 +88,8 @@ struct Attention {
   /// sequence i, in cache[i] [tokens, 2D] where a cache is given: the new rows of kv are appended.
   static void attend(const AttentionPlan& plan, ConstMat q, ConstMat kv, std::span<const Mat> cache,
                      Mat out, Mat lse, const Scratch& scratch);
-  static void attend_backward(const AttentionPlan& plan, ConstMat q, ConstMat kv, ConstMat out,
-                              ConstMat lse, ConstMat d_out, Mat dq, Mat dkv,
-                              const Scratch& scratch);
+  static void attend_backward(const AttentionPlan& plan, ConstMat q, ConstMat kv, ConstMat lse,
+                              ConstMat d_out, Mat dq, Mat dkv, const Scratch& scratch);
 
  private:
   static Linear adjacent(Mat first, int64_t count) {
