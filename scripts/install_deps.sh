@@ -9,8 +9,8 @@ readonly BUILD_PACKAGES=(
   libfmt-dev libxxhash-dev
   libgtest-dev
 )
-# For the thread sanitizer and the fuzzers.
-readonly TEST_PACKAGES=(clang libclang-rt-dev libomp-dev)
+# For the thread sanitizer, the fuzzers and the tests of the command line.
+readonly TEST_PACKAGES=(clang libclang-rt-dev libomp-dev python3)
 
 usage() {
   cat <<'USAGE'

@@ -330,14 +330,16 @@ TEST(CrossEntropy, MatchesDoubleAndSkipsWhatIsNotScored) {
 }
 
 TEST(CrossEntropy, StaysFiniteForExtremeLogitsAndTellsOfNaN) {
-  Matrix logits(3, 4);
-  const float rows[3][4] = {{3e38f, 0, -3e38f, 1}, {0, INFINITY, 0, 0}, {0, 1, std::nanf(""), 2}};
+  Matrix logits(4, 4);
+  const float rows[4][4] = {{3e38f, 0, -3e38f, 1},
+                            {0, INFINITY, 0, 0},
+                            {0, 1, std::nanf(""), 2},
+                            {0, -INFINITY, 0, 0}};  // an exponential of 0 alone would hide it
   std::memcpy(logits.values.data(), rows, sizeof rows);
-  std::vector<float> nll(3);
-  cross_entropy(logits.view(), std::vector<int32_t>{0, 0, 0}, nll.data());
+  std::vector<float> nll(4);
+  cross_entropy(logits.view(), std::vector<int32_t>{0, 0, 0, 0}, nll.data());
   EXPECT_EQ(nll[0], 0.0f);
-  EXPECT_FALSE(std::isfinite(nll[1]));
-  EXPECT_FALSE(std::isfinite(nll[2]));
+  for (int r = 1; r < 4; ++r) EXPECT_FALSE(std::isfinite(nll[r])) << r;
 }
 
 // ---- Element-wise -------------------------------------------------------------------------------
