@@ -72,6 +72,8 @@ void attention_head(const AttentionHeads& a, int64_t head, int64_t block, ConstM
     if (visible == 0) std::fill_n(scores.row(i), keys, 0.0f);
   }
   gemm_serial(Trans::kNo, scores, Trans::kNo, vh, oh, Write::kAssign);
+  for (int64_t i = 0; i < count; ++i)  // 0 · v could be −0
+    if (a.visible(begin + i, k.rows) == 0) std::fill_n(oh.row(i), oh.cols, 0.0f);
 }
 
 void attention_head_backward(const AttentionHeads& a, int64_t head, ConstMat q, ConstMat k,

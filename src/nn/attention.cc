@@ -33,6 +33,9 @@ void append_to_cache(const AttentionPlan& plan, ConstMat kv, std::span<const Mat
   }
 }
 
+// Multiply-adds that are worth waking other threads for.
+constexpr int64_t kMinParallelWork = 1 << 15;
+
 int64_t longest(const Segments& segments) {
   int64_t n = 0;
   for (const Segment& s : segments) n = std::max(n, s.count);
@@ -51,7 +54,7 @@ void Attention::attend(const AttentionPlan& plan, ConstMat q, ConstMat kv,
   append_to_cache(plan, kv, cache);
   const int64_t sequences = plan.queries->size(), d = q.cols;
   const int64_t blocks = (longest(*plan.queries) + kQueryBlock - 1) / kQueryBlock;
-  parallel_for_dynamic(sequences * plan.heads * blocks, [&](int64_t task) {
+  const auto attend_block = [&](int64_t task) {
     const int64_t block = task % blocks, head = task / blocks % plan.heads;
     const int64_t sequence = task / blocks / plan.heads;
     const Segment& s = (*plan.queries)[sequence];
@@ -60,7 +63,11 @@ void Attention::attend(const AttentionPlan& plan, ConstMat q, ConstMat kv,
     attention_head(heads_of(plan, s), head, block, q.row_range(s.row, s.count),
                    keys.col_range(0, d), keys.col_range(d, d), out.row_range(s.row, s.count),
                    lse.row_range(s.row, s.count), scratch.attention.row(thread_index()));
-  });
+  };
+  const int64_t tasks = sequences * plan.heads * blocks;
+  const int64_t work = tasks == 0 ? 0 : q.rows * plan.keys->front().end() * d;
+  if (work >= kMinParallelWork) return parallel_for_dynamic(tasks, attend_block);
+  for (int64_t task = 0; task < tasks; ++task) attend_block(task);
 }
 
 void Attention::attend_backward(const AttentionPlan& plan, ConstMat q, ConstMat kv, ConstMat lse,
