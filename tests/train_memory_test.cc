@@ -104,7 +104,9 @@ TEST(TrainMemory, AStepAllocatesNothing) {
     trainer.run(run_dir(dir, "out"), call);
     EXPECT_EQ(large_allocations, 0) << optimizer;
     // A sanitizer maps memory of its own.
-    if (!kSanitized) EXPECT_EQ(mapped_late, mapped_early) << optimizer;
+    if (!kSanitized) {
+      EXPECT_EQ(mapped_late, mapped_early) << optimizer;
+    }
   }
 }
 

@@ -59,12 +59,18 @@ void declare_train_options(CLI::App& app, Globals& globals, TrainOptions& o) {
   app.add_option("--set", o.set, "Overrides a key of the configuration: train.lr=1e-3; repeatable")
       ->type_name("KEY=VALUE");
   app.add_option("--init", o.init, "Start from the weights of this model")->type_name("MODEL");
-  app.add_flag("--resume", o.resume, "Continue the run in --out from its last saved state");
+  app.add_flag("--resume", o.resume,
+               "Continue the run in --out from its last saved state, with its own configuration "
+               "(--config then only names the run; flags and --set still apply)");
   app.add_flag("--dry-run", o.dry_run, "Measure a few steps and say what a run would take");
   add_out_option(app, globals, "Run directory; default checkpoints/<name of the configuration>");
 }
 
 TrainPlan plan_training(const TrainOptions& o, const Globals& globals) {
+  if (!globals.model.empty())
+    throw UsageError(
+        "train makes a model and takes no --model: give --init MODEL to start from its "
+        "weights, or --resume to continue a run");
   if (o.resume && !o.init.empty())
     throw UsageError("--resume continues a run with its own weights; --init cannot be given too");
   if (o.config.empty() && !o.resume)
