@@ -97,9 +97,7 @@ void sgd_rule(double& w, double g, int, double (&m)[2]) {
   w -= kRate * m[0];
 }
 
-TEST(Lion, MatchesItsDefinition) {
-  EXPECT_LT(distance(options_of("lion"), lion_rule, any), 2e-6);
-}
+TEST(Lion, MatchesItsDefinition) { EXPECT_LT(distance(options_of("lion"), lion_rule, any), 2e-6); }
 
 TEST(AdamW, MatchesItsDefinition) {
   EXPECT_LT(distance(options_of("adamw"), adam_rule, any), 2e-6);

@@ -15,7 +15,8 @@ constexpr Command kCommands[] = {
     {"generate", "continues a text", setup_generate},
     {"eval-ppl", "scores files: bits per byte and perplexity", setup_eval_ppl},
     {"info", "dimensions, size and cost of a model or configuration", setup_info},
-    {"bench", "measures training, generating and products against this machine's ceiling", setup_bench},
+    {"bench", "measures training, generating and products against this machine's ceiling",
+     setup_bench},
 };
 }  // namespace
 

@@ -43,13 +43,6 @@ void probabilities_again(float* s, float lse, int64_t visible, int64_t keys) {
   std::fill(s + visible, s + keys, 0.0f);
 }
 
-float dot(const float* a, const float* b, int64_t n) {
-  float sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; ++i) sum += a[i] * b[i];
-  return sum;
-}
-
 }  // namespace
 
 int64_t attention_scratch(int64_t keys) { return 2 * kQueryBlock * keys; }

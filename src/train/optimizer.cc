@@ -12,13 +12,28 @@ namespace {
 
 constexpr auto kAll = [](const Parameter&) { return true; };
 
-/// arXiv:2302.06675: w ← keep·w − lr·sign(β1·m + (1−β1)·g), m ← β2·m + (1−β2)·g.
-class Lion : public Optimizer {
+/// What Lion and SGD share: one moment per weight.
+class OneMoment : public Optimizer {
  public:
-  Lion(const OptimizerOptions& options, const std::vector<Parameter>& table)
+  OneMoment(const OptimizerOptions& options, const std::vector<Parameter>& table)
       : options_(options),
         chunks_(update_chunks(options, table, kAll)),
         moment_(sizeof(float) * parameter_count(table)) {}
+
+  std::vector<OptimizerState> state() override {
+    return {{"moment", moment_.floats(), static_cast<int64_t>(moment_.bytes() / sizeof(float))}};
+  }
+
+ protected:
+  OptimizerOptions options_;
+  std::vector<UpdateChunk> chunks_;
+  Buffer moment_;
+};
+
+/// arXiv:2302.06675: w ← keep·w − lr·sign(β1·m + (1−β1)·g), m ← β2·m + (1−β2)·g.
+class Lion : public OneMoment {
+ public:
+  using OneMoment::OneMoment;
 
   void update(float* w, const float* g, double lr, double gradient_scale, int64_t) override {
     const float b1 = options_.beta1, b2 = options_.beta2, rate = lr, scale = gradient_scale;
@@ -30,24 +45,12 @@ class Lion : public Optimizer {
       m[i] = b2 * m[i] + (1 - b2) * gi;
     });
   }
-
-  std::vector<OptimizerState> state() override {
-    return {{"moment", moment_.floats(), static_cast<int64_t>(moment_.bytes() / sizeof(float))}};
-  }
-
- private:
-  OptimizerOptions options_;
-  std::vector<UpdateChunk> chunks_;
-  Buffer moment_;
 };
 
 /// Heavy-ball momentum: m ← μ·m + g, w ← keep·w − lr·m.
-class Sgd : public Optimizer {
+class Sgd : public OneMoment {
  public:
-  Sgd(const OptimizerOptions& options, const std::vector<Parameter>& table)
-      : options_(options),
-        chunks_(update_chunks(options, table, kAll)),
-        moment_(sizeof(float) * parameter_count(table)) {}
+  using OneMoment::OneMoment;
 
   void update(float* w, const float* g, double lr, double gradient_scale, int64_t) override {
     const float mu = options_.momentum, rate = lr, scale = gradient_scale;
@@ -57,15 +60,6 @@ class Sgd : public Optimizer {
       w[i] = w[i] * keep - rate * m[i];
     });
   }
-
-  std::vector<OptimizerState> state() override {
-    return {{"moment", moment_.floats(), static_cast<int64_t>(moment_.bytes() / sizeof(float))}};
-  }
-
- private:
-  OptimizerOptions options_;
-  std::vector<UpdateChunk> chunks_;
-  Buffer moment_;
 };
 
 class AdamW : public Optimizer {

@@ -1,5 +1,5 @@
-// A data race for the thread sanitizer to find: scripts/test.sh believes its silence about the tests
-// only when it speaks up here.
+// A data race for the thread sanitizer to find: scripts/test.sh believes its silence about the
+// tests only when it speaks up here.
 
 #include <cstdio>
 
