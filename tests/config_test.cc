@@ -181,7 +181,7 @@ TEST(ModelConfig, ValidateRefusesWhatCannotBeBuilt) {
        }},
       {"too short", [](ModelConfig& c) { c.max_seq_len = 3; }},
       {"d_model", [](ModelConfig& c) { c.d_model = 65538; }},
-      {"n_layers_per_scale", [](ModelConfig& c) { c.n_layers_per_scale = 1025; }},
+      {"n_layers_per_scale", [](ModelConfig& c) { c.n_layers_per_scale = {1025}; }},
       {"max_seq_len", [](ModelConfig& c) { c.max_seq_len = 1048577; }},
       {"scales",
        [](ModelConfig& c) {
@@ -189,7 +189,7 @@ TEST(ModelConfig, ValidateRefusesWhatCannotBeBuilt) {
          for (int64_t s = 1; s <= 17; ++s) c.downsample_factors.push_back(s);
        }},
       {"parameters",
-       [](ModelConfig& c) { c.d_model = 65536, c.d_ff = 1048576, c.n_layers_per_scale = 1024; }},
+       [](ModelConfig& c) { c.d_model = 65536, c.d_ff = 1048576, c.n_layers_per_scale = {1024}; }},
       {"norm_eps", [](ModelConfig& c) { c.norm_eps = 0; }},
   };
   ModelConfig().validate();

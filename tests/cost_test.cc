@@ -49,7 +49,7 @@ TEST(Cost, LargestDimensionsDoNotOverflowTheCount) {
 TEST(Cost, OfOneScaleIsThatOfAPlainTransformer) {
   ModelConfig config;
   config.downsample_factors = {1};
-  const double D = config.d_model, F = config.d_ff, L = config.n_layers_per_scale,
+  const double D = config.d_model, F = config.d_ff, L = config.n_layers_per_scale[0],
                N = config.max_seq_len;
   const double block = 2 * (4 * D * D + 3 * D * F) + 2 * N * D;  // attention at half
   EXPECT_DOUBLE_EQ(forward_flops_per_byte(config), L * block + 2 * 258 * D);

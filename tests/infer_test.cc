@@ -14,7 +14,7 @@ namespace axl {
 namespace {
 
 Model random_model(std::vector<int64_t> factors, int64_t context, int64_t cross = 1) {
-  ModelConfig config{.d_model = 16, .n_heads = 2, .d_ff = 24, .n_layers_per_scale = 2};
+  ModelConfig config{.d_model = 16, .n_heads = 2, .d_ff = 24, .n_layers_per_scale = {2}};
   config.n_cross_attn_layers = cross;
   config.downsample_factors = std::move(factors);
   config.max_seq_len = context;

@@ -116,7 +116,7 @@ class ModelGradient : public testing::TestWithParam<Shape> {};
 TEST_P(ModelGradient, MatchesFiniteDifference) {
   const Shape shape = GetParam();
   ModelConfig config{.d_model = 8, .n_heads = 2, .d_ff = 12};
-  config.n_layers_per_scale = shape.layers;
+  config.n_layers_per_scale = {shape.layers};
   config.n_cross_attn_layers = shape.cross;
   config.downsample_factors = shape.factors;
   config.max_seq_len = 128;

@@ -17,7 +17,7 @@ std::vector<Parameter> small_table() {
   return parameter_table({.d_model = 16,
                           .n_heads = 2,
                           .d_ff = 24,
-                          .n_layers_per_scale = 1,
+                          .n_layers_per_scale = {1},
                           .n_cross_attn_layers = 1,
                           .downsample_factors = {1, 2},
                           .max_seq_len = 8});
@@ -137,7 +137,7 @@ TEST(Optimizers, AreIndependentOfTheNumberOfThreads) {
   const std::vector<Parameter> table = parameter_table({.d_model = 64,
                                                         .n_heads = 2,
                                                         .d_ff = 96,
-                                                        .n_layers_per_scale = 1,
+                                                        .n_layers_per_scale = {1},
                                                         .n_cross_attn_layers = 1,
                                                         .downsample_factors = {1, 2},
                                                         .max_seq_len = 8});

@@ -72,7 +72,7 @@ Config mid_config(const std::string& optimizer) {
   Config config = tiny_config(optimizer);
   config.model.d_model = 128;
   config.model.d_ff = 344;
-  config.model.n_layers_per_scale = 2;
+  config.model.n_layers_per_scale = {2};
   config.model.max_seq_len = 128;
   config.train.batch_size = 8;
   return config;

@@ -25,7 +25,7 @@ inline Config tiny_config(const std::string& optimizer = "lion") {
   c.model = {.d_model = 16,
              .n_heads = 2,
              .d_ff = 24,
-             .n_layers_per_scale = 1,
+             .n_layers_per_scale = {1},
              .n_cross_attn_layers = 1,
              .downsample_factors = {1, 2, 4},
              .max_seq_len = 32};

@@ -204,7 +204,13 @@ void set_field(const Field& field, const FieldText& value, const std::string& wh
 }
 
 std::string field_text(const Field& field) {
-  return std::visit([](const auto* target) { return text_of(*target); }, field.target);
+  return std::visit(
+      [&](const auto* target) {
+        if constexpr (kIsList<std::remove_cvref_t<decltype(*target)>>)
+          if (field.one_or_list && target->size() == 1) return text_of(target->front());
+        return text_of(*target);
+      },
+      field.target);
 }
 
 const Field& find_field(const Fields& fields, const std::string& name, const std::string& where) {

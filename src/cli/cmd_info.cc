@@ -75,7 +75,8 @@ Json info_json(Config& config) {
         {"up", counts.up},
         {"cross", counts.cross},
         {"gate", counts.gate},
-        {"output", counts.output}}},
+        {"output", counts.output},
+        {"tables", counts.tables}}},
   };
 }
 
@@ -104,6 +105,7 @@ void print_parameters(const ModelConfig& model) {
   part("cross-scale", counts.cross);
   part("gate", counts.gate);
   part("output", counts.output);
+  part("tables", counts.tables);
   part("total", counts.total());
 }
 

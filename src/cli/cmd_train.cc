@@ -187,7 +187,12 @@ int train(const TrainOptions& options, const Globals& globals) {
                   progress.update(progress_line(r, holdout));
                 },
             .on_warning = [](const std::string& message) { spdlog::warn("{}", message); },
-            .on_save = [&] { point_latest_to(out); }});
+            .on_save = [&] { point_latest_to(out); },
+            .on_recall =
+                [&](uint64_t done, uint64_t all) {
+                  progress.update(format("remembering {} of {}", human_bytes(double(done)),
+                                         human_bytes(double(all))));
+                }});
   clear_progress_line();
   report(result, out, globals);
   if (!result.stopped) return kExitDone;

@@ -16,9 +16,10 @@ class Reader {
  public:
   Reader(const std::string& file, Fields fields) : file_(file), fields_(std::move(fields)) {
     for (const Field& field : fields_) {
-      const size_t dot = field.name.find('.');
+      size_t dot = field.name.find('.');
       top_.push_back(field.name.substr(0, dot));
-      if (dot != std::string::npos) sections_.insert(top_.back());
+      for (; dot != std::string::npos; dot = field.name.find('.', dot + 1))
+        sections_.insert(field.name.substr(0, dot));
     }
   }
 
@@ -61,7 +62,11 @@ class Reader {
       throw UsageError(format("{}: expected keys below '{}:', indented", where, name));
     }
     for (const auto& entry : section) {
-      read_value(read_key(entry.first, name + "."), entry.first, entry.second);
+      const std::string inner = read_key(entry.first, name + ".");
+      if (sections_.contains(inner))
+        read_section(inner, entry.second, at(entry.first));
+      else
+        read_value(inner, entry.first, entry.second);
     }
   }
 
@@ -121,18 +126,20 @@ Config parse_config(const std::string& text, const std::string& where, Config de
 
 std::string config_yaml(const Config& config) {
   Config copy = config;
-  std::string text, section;
+  std::string text, open;  // sections begun: "model." or "model.ngram."
   for (const Field& field : copy.fields()) {
-    const size_t dot = field.name.find('.');
-    std::string indent, key = field.name;
-    if (dot != std::string::npos) {
-      indent = "  ";
-      key = field.name.substr(dot + 1);
-      if (field.name.substr(0, dot) != section) {
-        section = field.name.substr(0, dot);
-        text += format("\n{}:\n", section);
-      }
+    const std::string sections = field.name.substr(0, field.name.rfind('.') + 1);
+    const std::string key = field.name.substr(sections.size());
+    std::string indent;
+    for (size_t begin = 0; begin < sections.size();) {
+      const size_t end = sections.find('.', begin) + 1;
+      if (!open.starts_with(sections.substr(0, end)))
+        text += format("{}{}{}:\n", begin == 0 ? "\n" : "", indent,
+                       sections.substr(begin, end - begin - 1));
+      indent += "  ";
+      begin = end;
     }
+    open = sections;
     text += format("{}# {}{}\n", indent, field.help, choices_comment(field));
     text += format("{}{}: {}\n", indent, key, field_text(field));
   }

@@ -178,13 +178,17 @@ uint64_t Corpus::fingerprint() const {
   return hasher.digest();
 }
 
+int64_t Corpus::document_at(uint64_t token) const {
+  const auto next =
+      std::upper_bound(documents_.begin(), documents_.end(), token,
+                       [](uint64_t at, const Document& each) { return at < each.begin; });
+  return next - documents_.begin() - 1;
+}
+
 void Corpus::read(uint64_t begin, int64_t count, int32_t* tokens, bool* scored) const {
   AXL_CHECK(count >= 0 && begin <= tokens_ && static_cast<uint64_t>(count) <= tokens_ - begin);
   if (count == 0) return;
-  const auto first =
-      std::upper_bound(documents_.begin(), documents_.end(), begin,
-                       [](uint64_t at, const Document& each) { return at < each.begin; }) -
-      1;
+  const auto first = documents_.begin() + document_at(begin);
   Output out{begin - first->begin, count, tokens, scored};
   // Mapped anew for each window. That takes microseconds, and in return resident memory stays that
   // of one window, threads share nothing, and a file that was replaced is noticed.

@@ -3,6 +3,7 @@
 #include "axl/base/error.h"
 #include "axl/base/format.h"
 #include "axl/base/rng.h"
+#include "axl/base/tokens.h"
 #include "axl/data/corpus.h"
 
 namespace axl {
@@ -26,13 +27,18 @@ void WindowSampler::fill(int64_t step, TokenBatch& batch) const {
   batch.length = length_;
   batch.ids.resize(batch_ * length_);
   batch.targets.resize(batch_ * length_);
+  batch.odd.resize(batch_ * length_);
   std::vector<int32_t> tokens(length_ + 1);
   const auto scored = std::make_unique<bool[]>(length_ + 1);
   for (int64_t sequence = 0; sequence < batch_; ++sequence) {
-    corpus_.read(window_begin(step * batch_ + sequence), length_ + 1, tokens.data(), scored.get());
+    const uint64_t begin = window_begin(step * batch_ + sequence);
+    corpus_.read(begin, length_ + 1, tokens.data(), scored.get());
+    bool odd = corpus_.document_at(begin) % 2 == 1;
     int32_t* ids = batch.ids.data() + sequence * length_;
     int32_t* targets = batch.targets.data() + sequence * length_;
     for (int64_t i = 0; i < length_; ++i) {
+      if (i > 0 && tokens[i] == kBos) odd = !odd;
+      batch.odd[sequence * length_ + i] = odd;
       ids[i] = tokens[i];
       targets[i] = scored[i + 1] ? tokens[i + 1] : -1;
     }

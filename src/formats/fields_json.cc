@@ -44,6 +44,8 @@ std::string fields_to_json(const Fields& fields) {
         [&](const auto* target) {
           check_finite(*target);
           object[field.name] = *target;
+          const json& value = object[field.name];
+          if (field.one_or_list && value.size() == 1) object[field.name] = json(value.front());
         },
         field.target);
   }

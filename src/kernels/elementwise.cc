@@ -167,6 +167,18 @@ void gather_rows(ConstMat table, std::span<const int32_t> ids, Mat out) {
   });
 }
 
+void gather_add_rows(ConstMat table, std::span<const int32_t> ids, Mat out) {
+  for_row_blocks(out.rows, [&](int64_t, int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      if (ids[r] < 0) continue;
+      const float* from = table.row(ids[r]);
+      float* to = out.row(r);
+#pragma omp simd
+      for (int64_t i = 0; i < table.cols; ++i) to[i] += from[i];
+    }
+  });
+}
+
 void scatter_add_rows(ConstMat d_out, std::span<const int32_t> ids, Mat d_table) {
   // Each thread owns some columns of every row: no two threads write one element, and every element
   // is summed in row order.

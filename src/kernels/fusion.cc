@@ -39,6 +39,17 @@ void fuse_row(const float* const* views, int64_t scales, ConstMat weight, float 
     if (views[s]) axpy(alpha[s], views[s], out, d);
 }
 
+void sum_row(const float* const* views, int64_t scales, int64_t d, float* alpha, float* out) {
+  float all = 0;
+  std::fill_n(out, d, 0.0f);
+  for (int64_t s = 0; s < scales; ++s) {
+    alpha[s] = views[s] ? std::sqrt(dot(views[s], views[s], d) / d) : 0.0f;
+    all += alpha[s];
+    if (views[s]) axpy(1.0f, views[s], out, d);
+  }
+  for (int64_t s = 0; s < scales; ++s) alpha[s] /= std::max(all, 1e-30f);
+}
+
 // With c = 1/√(S·D): dz_k = α_k (dα_k − Σ α dα), dû_s = c Σ_k dz_k W_ks, and through û = u·r the
 // derivative of the unit-rms map, du = r·dû − u · (r³/D) (dû·u), beside α_s · d_out.
 void fuse_row_backward(const float* const* views, int64_t scales, ConstMat weight,

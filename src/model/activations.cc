@@ -4,6 +4,7 @@
 
 #include "axl/base/parallel.h"
 #include "axl/kernels/attention.h"
+#include "axl/model/lookup.h"
 
 namespace axl {
 namespace {
@@ -20,6 +21,9 @@ Cache::Cache(Arena& arena, const Weights& weights, int64_t sequences, int64_t ca
     for (Mat& m : matrices) m = arena.matrix(capacity / factor, width);
     return matrices;
   };
+  if (!weights.tables.empty())
+    for (int64_t i = 0; i < sequences; ++i)
+      ids.push_back(static_cast<int32_t*>(arena.allocate(sizeof(int32_t) * capacity)));
   embedded = place(1, d);
   for (const Weights::Scale& s : weights.scales) {
     stack.emplace_back();
@@ -59,6 +63,10 @@ void Activations::plan(Arena& arena, const ModelConfig& c, int64_t max_rows, Mod
   const auto narrow = [d](int64_t) { return d; };
   const auto wide = [d](int64_t s) { return s > 1 ? s * d : 0; };
 
+  for (size_t i = 0; i < lookups(c).size(); ++i)
+    lookup_rows.push_back(static_cast<int32_t*>(arena.allocate(sizeof(int32_t) * max_rows)));
+  if (!lookup_rows.empty())
+    last_tokens = static_cast<int32_t*>(arena.allocate(sizeof(int32_t) * max_rows));
   groups = per_scale(wide);
   slots = per_scale(wide);
   const int64_t cross_layers = scales > 1 ? c.n_cross_attn_layers : 0;
@@ -97,7 +105,7 @@ void Activations::plan_blocks(Arena& arena, const ModelConfig& c, int64_t max_ro
   for (size_t s = 0; s < factors_.size(); ++s) {
     const int64_t rows = coarse_rows(max_rows, factors_[s]);
     blocks.emplace_back();
-    for (int64_t layer = 0; layer < c.n_layers_per_scale; ++layer) {
+    for (int64_t layer = 0; layer < c.layers(s); ++layer) {
       blocks[s].push_back(mode == Mode::kInference ? shared.first_rows(rows) : saved(rows));
       if (mode == Mode::kInference) blocks[s].back().x = states[0][s];  // works in place
     }

@@ -12,25 +12,27 @@ Model::Loss Model::forward_backward(std::span<const int32_t> ids, std::span<cons
   const float scale = loss.scored ? 1.0f / static_cast<float>(loss.scored) : 0.0f;
 
   forward(ids, a);
-  loss.nats = head_backward(a.fused, targets, scale, a, a.d_fused, grads);
+  loss.nats = head_backward(a.fused, true, targets, scale, a, a.d_fused, grads);
   if (fine_weight != 0) {
     loss.fine_nats =
-        head_backward(a.states[0][0], targets, fine_weight * scale, a, a.d_fine, grads);
+        head_backward(a.states[0][0], false, targets, fine_weight * scale, a, a.d_fine, grads);
   }
   backward(ids, fine_weight != 0, a, grads);
   return loss;
 }
 
 // Logits, loss and the way back in one go: the logits' gradient takes their place.
-double Model::head_backward(ConstMat h, std::span<const int32_t> targets, float scale,
+double Model::head_backward(ConstMat h, bool prior, std::span<const int32_t> targets, float scale,
                             Activations& a, Mat dh, const Weights& grads) const {
   const int64_t rows = a.rows(0);
   const Mat normed = a.scratch.normed.row_range(0, rows);
   const Mat d_normed = a.scratch.d_normed.row_range(0, rows);
   const Mat logits = a.logits.row_range(0, rows), dh_rows = dh.row_range(0, rows);
   head(h, a);
+  if (prior) add_prior(a);
   const float* nll = a.nll.data;
   cross_entropy_backward(logits, targets, scale, a.nll.data);
+  if (prior) votes_backward(a, grads);
 
   weights_.output.backward(normed, logits, d_normed, Write::kAssign, grads.output);
   fill(dh_rows, 0.0f);

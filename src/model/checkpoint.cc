@@ -1,5 +1,8 @@
 #include "axl/model/checkpoint.h"
 
+#include <bit>
+#include <cstring>
+#include <list>
 #include <set>
 #include <vector>
 
@@ -20,13 +23,44 @@ fs::path weights_file(const fs::path& path) {
   return path / kModelFile;
 }
 
-void check_tensor_names(const SafetensorsFile& file, const std::vector<Parameter>& parameters) {
+constexpr const char* kChances = "recall.chances";
+constexpr const char* kSuccessors = "recall.successors";
+
+std::vector<int64_t> flat(std::span<const float> values) {
+  return {static_cast<int64_t>(values.size())};
+}
+
+std::string recall_tensor(int64_t order) { return format("recall.{}.slots", order); }
+
+// Embedding tables are large and each row weighs little: half the bits are enough at rest.
+std::vector<uint16_t> to_bf16(const float* values, int64_t count) {
+  std::vector<uint16_t> out(count);
+  for (int64_t i = 0; i < count; ++i) {
+    const uint32_t bits = std::bit_cast<uint32_t>(values[i]);
+    out[i] = static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+  }
+  return out;
+}
+
+void check_tensor_names(const SafetensorsFile& file, const std::vector<Parameter>& parameters,
+                        const ModelConfig& config) {
   std::set<std::string> known;
   for (const Parameter& p : parameters) known.insert(p.name);
+  for (int64_t n : config.recall.orders) known.insert(recall_tensor(n));
+  if (!config.recall.orders.empty()) known.insert({kChances, kSuccessors});
   for (const auto& [name, tensor] : file.tensors())
     if (!known.count(name))
       throw Error(format("{}: tensor '{}' is not part of the model that its axl_config describes",
                          file.path().string(), name));
+}
+
+void read_slots(const SafetensorsFile& file, const std::string& name, int64_t slots,
+                uint32_t* out) {
+  const SafetensorsFile::Tensor& tensor = file.tensor(name);
+  if (tensor.dtype != DType::kU32 || tensor.shape != std::vector<int64_t>{slots})
+    throw Error(format("{}: tensor '{}' is not the {} 32-bit slots that its axl_config says",
+                       file.path().string(), name, slots));
+  std::memcpy(out, tensor.bytes.data(), tensor.bytes.size());
 }
 
 }  // namespace
@@ -34,8 +68,25 @@ void check_tensor_names(const SafetensorsFile& file, const std::vector<Parameter
 void save_model(const Model& model, const fs::path& dir,
                 const std::map<std::string, std::string>& extra) {
   std::vector<TensorSource> tensors;
-  for (const Parameter& p : model.parameters())
-    tensors.push_back({p.name, DType::kF32, p.shape, model.data() + p.offset});
+  std::list<std::vector<uint16_t>> tables;
+  for (const Parameter& p : model.parameters()) {
+    const float* values = model.data() + p.offset;
+    if (p.role == Role::kTable)
+      tensors.push_back({p.name, DType::kBF16, p.shape,
+                         tables.emplace_back(to_bf16(values, p.size())).data()});
+    else
+      tensors.push_back({p.name, DType::kF32, p.shape, values});
+  }
+  const Recall& recall = model.recall();
+  for (size_t i = 0; i < recall.orders().size(); ++i)
+    tensors.push_back(
+        {recall_tensor(recall.orders()[i]), DType::kU32, {recall.slots()}, recall.data(i)});
+  const RecallPrior& prior = model.prior();
+  if (!recall.empty()) {
+    tensors.push_back({kChances, DType::kF32, flat(prior.chances()), prior.chances().data()});
+    tensors.push_back(
+        {kSuccessors, DType::kF32, flat(prior.successors()), prior.successors().data()});
+  }
   std::map<std::string, std::string> metadata = extra;
   metadata["format"] = "pt";
   metadata["axl_config"] = to_json(model.config());
@@ -50,13 +101,21 @@ Model load_model(const fs::path& path) {
     throw Error(format("{}: no axl_config in its metadata, so it is not a model of axl", name));
   const ModelConfig parsed = model_config_from_json(config->second, name);
   const std::vector<Parameter> parameters = parameter_table(parsed);
-  check_tensor_names(file, parameters);  // before memory is taken for what the header claims
+  check_tensor_names(file, parameters, parsed);  // before memory is taken for what the header claims
   for (const Parameter& p : parameters)
     if (file.tensor(p.name).shape != p.shape)
       throw Error(
           format("{}: tensor '{}' has another shape than its axl_config says", name, p.name));
   Model model(parsed);
   for (const Parameter& p : parameters) file.read_floats(p.name, p.shape, model.data() + p.offset);
+  for (size_t i = 0; i < parsed.recall.orders.size(); ++i)
+    read_slots(file, recall_tensor(parsed.recall.orders[i]), model.recall().slots(),
+               model.recall().data(i));
+  if (!parsed.recall.orders.empty()) {
+    RecallPrior& prior = model.prior();
+    file.read_floats(kChances, flat(prior.chances()), prior.chances().data());
+    file.read_floats(kSuccessors, flat(prior.successors()), prior.successors().data());
+  }
   return model;
 }
 

@@ -14,6 +14,13 @@ namespace {
 constexpr int64_t kMaxScales = 16;
 constexpr double kMaxParameters = 1e12;
 
+/// Keys beyond the PyTorch definition. A model file has them only where they are not at their
+/// defaults, which leave the definition as it is.
+bool is_extension(const Field& field) {
+  return field.name == "fusion" || field.name.starts_with("ngram.") ||
+         field.name.starts_with("recall.");
+}
+
 /// The fields as model files have them: the PyTorch definition also states the vocabulary.
 Fields json_fields(ModelConfig& config, int64_t& vocab_size) {
   Fields fields = config.fields();
@@ -31,6 +38,15 @@ void check_ranges(ModelConfig config) {
   }
 }
 
+void check_ascending(const char* key, const std::vector<int64_t>& values) {
+  for (size_t i = 1; i < values.size(); ++i) {
+    if (values[i] <= values[i - 1]) {
+      throw UsageError(
+          format("{} must ascend, but {} follows {}", key, values[i], values[i - 1]));
+    }
+  }
+}
+
 void check_scales(const ModelConfig& config) {
   const std::vector<int64_t>& factors = config.downsample_factors;
   if (factors.empty() || factors.front() != 1) {
@@ -40,11 +56,13 @@ void check_scales(const ModelConfig& config) {
     throw UsageError(format("model.downsample_factors has {} scales; at most {} are possible",
                             config.n_scales(), kMaxScales));
   }
-  for (size_t i = 1; i < factors.size(); ++i) {
-    if (factors[i] <= factors[i - 1]) {
-      throw UsageError(format("model.downsample_factors must ascend, but {} follows {}", factors[i],
-                              factors[i - 1]));
-    }
+  check_ascending("model.downsample_factors", factors);
+  const size_t layers = config.n_layers_per_scale.size();
+  if (layers != 1 && layers != factors.size()) {
+    throw UsageError(
+        format("model.n_layers_per_scale lists {} numbers for {} scales; write one number for all "
+               "of them or one for each",
+               layers, factors.size()));
   }
   if (config.max_seq_len < config.max_factor()) {
     throw UsageError(
@@ -61,7 +79,12 @@ Fields ModelConfig::fields() {
       {"d_model", &d_model, "D, width of every token", 2, 65536},
       {"n_heads", &n_heads, "H, attention heads; d_model / n_heads must be even", 1, 4096},
       {"d_ff", &d_ff, "F, width inside the SwiGLU feed-forward", 1, 1048576},
-      {"n_layers_per_scale", &n_layers_per_scale, "L, transformer blocks of each scale", 1, 1024},
+      {.name = "n_layers_per_scale",
+       .target = &n_layers_per_scale,
+       .help = "L, transformer blocks of every scale, or a list with a number for each",
+       .min = 1,
+       .max = 1024,
+       .one_or_list = true},
       {"n_cross_attn_layers", &n_cross_attn_layers,
        "C, layers of attention between all pairs of scales", 0, 1024},
       {"downsample_factors", &downsample_factors,
@@ -70,6 +93,17 @@ Fields ModelConfig::fields() {
       {"max_seq_len", &max_seq_len, "N, context in bytes", 1, 1048576},
       {"rope_theta", &rope_theta, "base of the rotary position frequencies", 1, 1e12},
       {"norm_eps", &norm_eps, "added to the mean square inside RMSNorm", 1e-12, 0.1},
+      {.name = "fusion",
+       .target = &fusion,
+       .help = "how the scales' views become one: a softmax gate, or their plain sum",
+       .choices = {"gate", "sum"}},
+      {"ngram.orders", &ngram.orders,
+       "hashed n-gram embeddings: lengths in bytes, ascending; [] has none", 1, 64},
+      {"ngram.rows", &ngram.rows, "rows of each length's table", 1, 16777216},
+      {"recall.orders", &recall.orders,
+       "memory of what followed in the training files: context lengths in bytes; [] has none", 1,
+       64},
+      {"recall.bits", &recall.bits, "2^bits slots of 4 bytes for each length", 8, 28},
   };
 }
 
@@ -86,6 +120,8 @@ void ModelConfig::validate() const {
                head_size()));
   }
   check_scales(*this);
+  check_ascending("model.ngram.orders", ngram.orders);
+  check_ascending("model.recall.orders", recall.orders);
   // Within the ranges above the exact count fits into 64 bits, see cost.h.
   const double parameters = static_cast<double>(count_parameters(*this).total());
   if (parameters > kMaxParameters) {
@@ -97,7 +133,13 @@ void ModelConfig::validate() const {
 std::string to_json(const ModelConfig& config) {
   ModelConfig copy = config;
   int64_t vocab_size = kVocab;
-  return fields_to_json(json_fields(copy, vocab_size));
+  Fields fields = json_fields(copy, vocab_size);
+  ModelConfig defaults;
+  const Fields plain = json_fields(defaults, vocab_size);
+  for (size_t i = plain.size(); i-- > 0;)
+    if (is_extension(plain[i]) && field_text(fields[i]) == field_text(plain[i]))
+      fields.erase(fields.begin() + i);
+  return fields_to_json(fields);
 }
 
 ModelConfig model_config_from_json(const std::string& json, const std::string& where) {
@@ -109,7 +151,7 @@ ModelConfig model_config_from_json(const std::string& json, const std::string& w
     for (const Field& field : fields) {
       // A default in place of a missing value would be another model. No value of these fields is
       // a string, so the quoted name can only be the key.
-      if (json.find('"' + field.name + '"') == std::string::npos) {
+      if (!is_extension(field) && json.find('"' + field.name + '"') == std::string::npos) {
         throw Error(format("{}: '{}' is missing", where, field.name));
       }
     }

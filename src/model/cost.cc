@@ -2,6 +2,9 @@
 
 #include <numeric>
 
+#include "axl/model/lookup.h"
+#include "axl/model/recall.h"
+
 namespace axl {
 namespace {
 
@@ -28,7 +31,7 @@ double attention_flops(const ModelConfig& c, double queries, double keys) {
 
 int64_t ParameterCounts::total() const {
   return std::accumulate(stacks.begin(), stacks.end(),
-                         embedding + down + up + cross + gate + output);
+                         embedding + down + up + cross + gate + output + tables);
 }
 
 ParameterCounts count_parameters(const ModelConfig& c) {
@@ -36,14 +39,17 @@ ParameterCounts count_parameters(const ModelConfig& c) {
   const int64_t matrices = attention_weights(c) + ffn_weights(c);
   ParameterCounts counts;
   counts.embedding = kVocab * D;
-  counts.stacks.assign(S, c.n_layers_per_scale * (matrices + 2 * D));
+  for (int64_t i = 0; i < S; ++i) counts.stacks.push_back(c.layers(i) * (matrices + 2 * D));
   for (int64_t s : c.downsample_factors) {
     if (s > 1) counts.down += s * D * D;
   }
   counts.up = counts.down;
   counts.cross = c.n_cross_attn_layers * pairs * (matrices + 3 * D);
-  counts.gate = S > 1 ? S * S * D : 0;
+  counts.gate = S > 1 && c.fusion == "gate" ? S * S * D : 0;
   counts.output = D + kVocab * D;
+  for (const Lookup& lookup : lookups(c)) counts.tables += lookup.rows * D;
+  const int64_t orders = c.recall.orders.size();
+  counts.tables += 2 * orders * orders * kRecallLevels;
   return counts;
 }
 
@@ -53,10 +59,11 @@ double forward_flops_per_byte(const ModelConfig& c) {
   const auto tokens = [&](int64_t s) { return static_cast<double>(c.max_seq_len / s); };
 
   double flops = 0;  // of a window
-  for (int64_t s : c.downsample_factors) {
+  for (int64_t i = 0; i < c.n_scales(); ++i) {
+    const int64_t s = c.downsample_factors[i];
     const double n = tokens(s);
     // Every weight of a block multiplies every token once.
-    flops += c.n_layers_per_scale * (2 * n * (projections + ffn) + attention_flops(c, n, n));
+    flops += c.layers(i) * (2 * n * (projections + ffn) + attention_flops(c, n, n));
     // Down reads s·D values for a token; up writes s slots of D for one.
     if (s > 1) flops += 2 * (2 * n * s * D * D);
   }
@@ -65,7 +72,7 @@ double forward_flops_per_byte(const ModelConfig& c) {
     flops += C * (2 * tokens(t) * (projections / 2 + ffn) + 2 * tokens(s) * (projections / 2) +
                   attention_flops(c, tokens(t), tokens(s)));
   });
-  if (S > 1) flops += 2 * N * S * (S * D);  // gate
+  if (S > 1 && c.fusion == "gate") flops += 2 * N * S * (S * D);
   flops += 2 * N * kVocab * D;              // output
   return flops / N;
 }
@@ -75,13 +82,15 @@ double training_flops_per_byte(const ModelConfig& config) {
 }
 
 double decoding_weights_per_byte(const ModelConfig& c) {
-  const double D = c.d_model, L = c.n_layers_per_scale, C = c.n_cross_attn_layers;
+  const double D = c.d_model, C = c.n_cross_attn_layers;
   const double projections = attention_weights(c), ffn = ffn_weights(c);
   const ParameterCounts counts = count_parameters(c);
 
-  double weights = D + counts.gate + counts.output;  // D: one row of the embedding
-  for (int64_t s : c.downsample_factors) {
-    weights += L * (projections + ffn + 2 * D) / s;
+  // One row of the embedding and of each table.
+  double weights = D * (1 + lookups(c).size()) + counts.gate + counts.output;
+  for (int64_t i = 0; i < c.n_scales(); ++i) {
+    const int64_t s = c.downsample_factors[i];
+    weights += c.layers(i) * (projections + ffn + 2 * D) / s;
     if (s > 1) weights += 2 * (s * D * D) / s;  // down and up, once per token of the scale
   }
   for_each_pair(c, [&](int64_t t, int64_t s) {

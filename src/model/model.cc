@@ -17,8 +17,11 @@ Model::Model(const ModelConfig& config)
     : config_((config.validate(), config)),
       parameters_(parameter_table(config)),
       memory_(sizeof(float) * axl::parameter_count(parameters_)),
-      weights_(config) {
-  weights_.bind(memory_.floats());
+      weights_(config),
+      recall_(config.recall),
+      prior_(config.recall.orders.size()),
+      lookups_(lookups(config)) {
+  weights_.bind(memory_.floats(), true);
   const int64_t positions = config_.max_seq_len, half = config_.head_size() / 2;
   rope_memory_ = Buffer(2 * sizeof(float) * positions * half);
   rope_ = {Mat(rope_memory_.floats(), positions, half),
@@ -28,9 +31,14 @@ Model::Model(const ModelConfig& config)
 
 void Model::init(uint64_t seed) {
   constexpr double kStd = 0.02;
-  const double depth = config_.n_layers_per_scale + config_.n_cross_attn_layers;
+  const double depth = config_.max_layers() + config_.n_cross_attn_layers;
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const Parameter& p = parameters_[i];
+    if (p.role == Role::kTable || p.role == Role::kVotes) {
+      // Rows without text behind them say nothing.
+      std::memset(data() + p.offset, 0, sizeof(float) * p.size());
+      continue;
+    }
     float* values = data() + p.offset;
     Rng rng(seed, i);  // a stream of its own: one tensor's size does not shift another's values
     const double std = p.role == Role::kResidualOutput ? kStd / std::sqrt(2 * depth) : kStd;
@@ -57,6 +65,9 @@ void Model::embed(std::span<const int32_t> ids, Activations& a, const Cache* cac
   AXL_CHECK(static_cast<int64_t>(ids.size()) == rows);
   const Mat x = a.blocks[0][0].x.row_range(0, rows);
   gather_rows(weights_.tok_embd, ids, x);
+  look_up(ids, a, cache);
+  for (size_t t = 0; t < lookups_.size(); ++t)
+    gather_add_rows(weights_.tables[t], {a.lookup_rows[t], static_cast<size_t>(rows)}, x);
   for (size_t i = 0; cache && i < cache->embedded.size(); ++i) {
     const Segment& s = a.bytes[i];
     copy(x.row_range(s.row, s.count), cache->embedded[i].row_range(s.begin, s.count));
@@ -164,10 +175,10 @@ std::vector<double> Model::mean_alpha(const Activations& a) {
 }
 
 ParameterBlock::ParameterBlock(const ModelConfig& config)
-    : count(axl::parameter_count(parameter_table(config))),
+    : count(axl::parameter_count(dense_part(parameter_table(config)))),
       memory(sizeof(float) * count),
       weights(config) {
-  weights.bind(memory.floats());
+  weights.bind(memory.floats(), false);
 }
 
 void ParameterBlock::zero() {

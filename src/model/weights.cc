@@ -1,5 +1,10 @@
 #include "axl/model/weights.h"
 
+#include <algorithm>
+
+#include "axl/model/lookup.h"
+#include "axl/model/recall.h"
+
 namespace axl {
 namespace {
 
@@ -24,7 +29,7 @@ Weights::Weights(const ModelConfig& c) {
     Scale scale;
     scale.factor = s;
     if (s > 1) scale.down = {shape(d, s * d)}, scale.up = {shape(s * d, d)};
-    scale.stack.assign(c.n_layers_per_scale, block);
+    scale.stack.assign(c.layers(scales.size()), block);
     scales.push_back(scale);
   }
   if (scale_count > 1) {
@@ -33,14 +38,18 @@ Weights::Weights(const ModelConfig& c) {
       for (int64_t target = 0; target < scale_count; ++target)
         for (int64_t source = 0; source < scale_count; ++source)
           if (source != target) layer.push_back({source, target, cross_block});
-    gate.weight = shape(scale_count, scale_count * d);
+    if (c.fusion == "gate") gate.weight = shape(scale_count, scale_count * d);
   }
   out_norm = norm;
   output = {shape(kVocab, d)};
+  for (const Lookup& lookup : lookups(c)) tables.push_back(shape(lookup.rows, d));
+  const int64_t orders = c.recall.orders.size();
+  if (orders > 0) votes = shape(2 * orders * orders, kRecallLevels);
 }
 
-void Weights::bind(float* data) {
-  for_each_parameter([&](const std::string&, Mat& m, Role) {
+void Weights::bind(float* data, bool with_tables) {
+  for_each_parameter([&](const std::string&, Mat& m, Role role) {
+    if (role == Role::kTable && !with_tables) return;
     m.data = data;
     data += m.size();
   });
@@ -58,7 +67,13 @@ std::vector<Parameter> parameter_table(const ModelConfig& config) {
   return table;
 }
 
-int64_t parameter_count(const std::vector<Parameter>& table) {
+std::span<const Parameter> dense_part(const std::vector<Parameter>& table) {
+  const auto end = std::find_if(table.begin(), table.end(),
+                                [](const Parameter& p) { return p.role == Role::kTable; });
+  return {table.begin(), end};
+}
+
+int64_t parameter_count(std::span<const Parameter> table) {
   return table.empty() ? 0 : table.back().offset + table.back().size();
 }
 

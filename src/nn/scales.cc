@@ -71,8 +71,11 @@ void Fusion::forward(std::span<const ScaleView> views, const Segments& bytes, fl
       for (int64_t i = begin; i < end; ++i) {
         const Pointers u = views_of_byte(views, b, s, s.begin + i, fused.cols);
         const int64_t row = s.row + i;
-        fuse_row(u.data(), scales, weight, eps, saved.alpha.row(row), saved.rstd.row(row),
-                 fused.row(row));
+        if (gated())
+          fuse_row(u.data(), scales, weight, eps, saved.alpha.row(row), saved.rstd.row(row),
+                   fused.row(row));
+        else
+          sum_row(u.data(), scales, fused.cols, saved.alpha.row(row), fused.row(row));
       }
     });
   }
@@ -101,11 +104,16 @@ void Fusion::backward(std::span<const ScaleView> views, const Segments& bytes, c
         std::transform(du.begin(), du.end(), d_u.begin(),
                        [](const float* p) { return const_cast<float*>(p); });
         const int64_t row = s.row + i;
+        if (!gated()) {
+          for (int64_t k = 0; k < scales; ++k)
+            if (d_u[k]) std::copy_n(d_fused.row(row), d, d_u[k]);
+          continue;
+        }
         fuse_row_backward(u.data(), scales, weight, saved.alpha.row(row), saved.rstd.row(row),
                           d_fused.row(row), d_u.data(), d_weight);
       }
     });
-    add_partials(s.count, partials, grad.weight.reshaped(1, weight.size()));
+    if (gated()) add_partials(s.count, partials, grad.weight.reshaped(1, weight.size()));
   }
 }
 

@@ -9,14 +9,21 @@
 namespace axl {
 namespace {
 
+int64_t recall_bytes(const ModelConfig& c) {
+  return sizeof(uint32_t) * c.recall.orders.size() << c.recall.bits;
+}
+
 int64_t rope_bytes(const ModelConfig& c) { return sizeof(float) * c.max_seq_len * c.head_size(); }
 
 }  // namespace
 
 int64_t training_bytes(const ModelConfig& model, const TrainConfig& train) {
   const std::vector<Parameter> table = parameter_table(model);
-  const int64_t floats = 2 * parameter_count(table) + optimizer_floats(train.optimizer, table);
-  return sizeof(float) * floats + rope_bytes(model) +
+  const std::span<const Parameter> dense = dense_part(table);
+  int64_t floats = parameter_count(table) + parameter_count(dense) +
+                   optimizer_floats(train.optimizer, dense);
+  for (const Parameter& p : std::span(table).subspan(dense.size())) floats += p.rows;
+  return sizeof(float) * floats + 3 * recall_bytes(model) + rope_bytes(model) +
          Activations::required_bytes(model, train.batch_size * model.max_seq_len,
                                      Activations::Mode::kTraining);
 }
@@ -25,6 +32,7 @@ int64_t inference_bytes(const ModelConfig& model) {
   Arena cache;
   Cache(cache, Weights(model), 1, model.max_seq_len);
   return sizeof(float) * parameter_count(parameter_table(model)) + rope_bytes(model) +
+         recall_bytes(model) +
          cache.used() +
          Activations::required_bytes(model, std::min(kPrefillRows, model.max_seq_len),
                                      Activations::Mode::kInference);

@@ -54,7 +54,7 @@ void orthogonalise(Mat x, Mat a, Mat b, Mat y) {
   }
 }
 
-Muon::Muon(const OptimizerOptions& options, const std::vector<Parameter>& table)
+Muon::Muon(const OptimizerOptions& options, std::span<const Parameter> table)
     : options_(options),
       rest_(options, table, [](const Parameter& p) { return !is_muon_matrix(p); }) {
   for (const Parameter& p : table) {

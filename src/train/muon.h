@@ -10,7 +10,7 @@ namespace axl {
 class AdamMoments {
  public:
   template <class Chosen>
-  AdamMoments(const OptimizerOptions& options, const std::vector<Parameter>& table,
+  AdamMoments(const OptimizerOptions& options, std::span<const Parameter> table,
               const Chosen& chosen)
       : options_(options), chunks_(update_chunks(options, table, chosen)) {
     for (const UpdateChunk& c : chunks_) places_.push_back(count_), count_ += c.count;
@@ -38,7 +38,7 @@ bool is_muon_matrix(const Parameter& p);
 /// rate serves both.
 class Muon : public Optimizer {
  public:
-  Muon(const OptimizerOptions& options, const std::vector<Parameter>& table);
+  Muon(const OptimizerOptions& options, std::span<const Parameter> table);
   void update(float* w, const float* g, double lr, double gradient_scale, int64_t step) override;
   std::vector<OptimizerState> state() override;
 

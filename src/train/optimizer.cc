@@ -15,7 +15,7 @@ constexpr auto kAll = [](const Parameter&) { return true; };
 /// What Lion and SGD share: one moment per weight.
 class OneMoment : public Optimizer {
  public:
-  OneMoment(const OptimizerOptions& options, const std::vector<Parameter>& table)
+  OneMoment(const OptimizerOptions& options, std::span<const Parameter> table)
       : options_(options),
         chunks_(update_chunks(options, table, kAll)),
         moment_(sizeof(float) * parameter_count(table)) {}
@@ -64,7 +64,7 @@ class Sgd : public OneMoment {
 
 class AdamW : public Optimizer {
  public:
-  AdamW(const OptimizerOptions& options, const std::vector<Parameter>& table)
+  AdamW(const OptimizerOptions& options, std::span<const Parameter> table)
       : adam_(options, table, kAll) {}
   void update(float* w, const float* g, double lr, double gradient_scale, int64_t step) override {
     adam_.update(w, g, lr, gradient_scale, step);
@@ -78,7 +78,8 @@ class AdamW : public Optimizer {
 }  // namespace
 
 std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options,
-                                          const std::vector<Parameter>& table) {
+                                          const std::vector<Parameter>& all) {
+  const std::span<const Parameter> table = dense_part(all);
   if (options.name == "lion") return std::make_unique<Lion>(options, table);
   if (options.name == "adamw") return std::make_unique<AdamW>(options, table);
   if (options.name == "sgd") return std::make_unique<Sgd>(options, table);
@@ -87,7 +88,7 @@ std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options,
                           did_you_mean(options.name, {"lion", "adamw", "sgd", "muon"})));
 }
 
-int64_t optimizer_floats(const std::string& name, const std::vector<Parameter>& table) {
+int64_t optimizer_floats(const std::string& name, std::span<const Parameter> table) {
   const int64_t all = parameter_count(table);
   if (name == "adamw") return 2 * all;
   if (name != "muon") return all;

@@ -31,10 +31,10 @@ std::string text(const SafetensorsFile& file, const std::string& key) {
 }  // namespace
 
 void save_run_state(const std::filesystem::path& dir, const RunState& state, const Model& model,
-                    Optimizer& optimizer) {
+                    std::span<const OptimizerState> optimizer) {
   std::vector<TensorSource> tensors{
       {"weights", DType::kF32, {model.parameter_count()}, model.data()}};
-  for (const OptimizerState& s : optimizer.state())
+  for (const OptimizerState& s : optimizer)
     tensors.push_back({"optimizer." + s.name, DType::kF32, {s.count}, s.data});
   write_safetensors(dir / kStateFile, tensors,
                     {{"axl_config", to_json(model.config())},
@@ -46,7 +46,8 @@ void save_run_state(const std::filesystem::path& dir, const RunState& state, con
                      {"optimizer", state.optimizer}});
 }
 
-RunState load_run_state(const std::filesystem::path& dir, Model& model, Optimizer& optimizer,
+RunState load_run_state(const std::filesystem::path& dir, Model& model,
+                        std::span<const OptimizerState> optimizer,
                         const std::string& optimizer_name) {
   const SafetensorsFile file(dir / kStateFile);
   const std::string name = file.path().string();
@@ -69,7 +70,7 @@ RunState load_run_state(const std::filesystem::path& dir, Model& model, Optimize
   state.seed = number<uint64_t>(file, "seed");
   state.corpus_fingerprint = number<uint64_t>(file, "corpus_fingerprint");
   file.read_floats("weights", {model.parameter_count()}, model.data());
-  for (const OptimizerState& s : optimizer.state())
+  for (const OptimizerState& s : optimizer)
     file.read_floats("optimizer." + s.name, {s.count}, s.data);
   return state;
 }

@@ -9,6 +9,7 @@
 #include "axl/base/text.h"
 #include "axl/model/checkpoint.h"
 #include "axl/train/holdout.h"
+#include "axl/train/recall_builder.h"
 #include "axl/train/run_state.h"
 #include "model_card.h"
 #include "train_log.h"
@@ -51,6 +52,9 @@ Trainer::Trainer(const Config& config, const Corpus& train, const Corpus* holdou
       activations_(config.model, config.train.batch_size * config.model.max_seq_len,
                    Activations::Mode::kTraining),
       optimizer_(make_optimizer(optimizer_options(config.train), model_.parameters())),
+      table_optimizer_(model_.parameters()),
+      even_(config.model.recall),
+      odd_(config.model.recall),
       schedule_(make_schedule(config.train)),
       limits_(run_limits(config.train)),
       sampler_(train, config.model.max_seq_len, config.train.batch_size, config.train.seed) {
@@ -63,6 +67,7 @@ Trainer::Trainer(const Config& config, const Corpus& train, const Corpus* holdou
 TrainResult Trainer::run(const std::filesystem::path& dir, const TrainCallbacks& call) {
   started_ = Clock::now();
   TrainLog log(dir / kLogFile, config_.model, step_);
+  remember_corpus(call);
   bool stopped = false;
   while (!stopped && limits_.progress(step_, elapsed()) < 1.0) {
     StepReport report = train_step();
@@ -81,6 +86,25 @@ TrainResult Trainer::run(const std::filesystem::path& dir, const TrainCallbacks&
           stopped};
 }
 
+// The memory is a function of the corpus alone, so a resumed run makes it again.
+void Trainer::remember_corpus(const TrainCallbacks& call) {
+  if (even_.empty()) return;
+  build_recall(corpus_, even_, odd_, [&](uint64_t done) {
+    if (call.on_recall) call.on_recall(done, corpus_.tokens());
+    return call.should_stop && call.should_stop();
+  });
+  model_.recall() = Recall(config_.model.recall);
+  model_.recall().merge(even_);
+  model_.recall().merge(odd_);
+  model_.prior().calibrate(calibrate_recall(corpus_, even_, odd_));
+}
+
+std::vector<OptimizerState> Trainer::optimizer_state() const {
+  std::vector<OptimizerState> all = optimizer_->state();
+  for (const OptimizerState& s : table_optimizer_.state()) all.push_back(s);
+  return all;
+}
+
 // One update, as in the papers: forward and backward, clip, update.
 StepReport Trainer::train_step() {
   const Clock::time_point begin = Clock::now();
@@ -88,12 +112,16 @@ StepReport Trainer::train_step() {
   sampler_.fill(step_, batch_);
   activations_.lay_out(whole_sequences(batch_.sequences, batch_.length));
 
+  activations_.cross_fit = {batch_.odd, &odd_, &even_};
   grads_.zero();
   const Model::Loss loss = model_.forward_backward(
       batch_.ids, batch_.targets, config_.train.fine_loss_weight, activations_, grads_.weights);
   const double norm = std::sqrt(sum_of_squares(grads_.memory.floats(), grads_.count));
   require_finite(loss, norm);
   optimizer_->update(model_.data(), grads_.memory.floats(), lr, gradient_scale(norm), ++step_);
+  table_optimizer_.update(model_.data(), Model::table_gradient(activations_),
+                          lr / config_.train.lr * config_.train.table_lr);
+  activations_.cross_fit = {};
 
   recent_loss_ = step_ == 1 ? loss.nats : 0.95 * recent_loss_ + 0.05 * loss.nats;
   alpha_ = Model::mean_alpha(activations_);
@@ -164,7 +192,7 @@ void Trainer::start_from(const Model& model) {
 
 bool Trainer::resume(const std::filesystem::path& dir) {
   if (!std::filesystem::exists(dir / kStateFile)) return false;
-  const RunState state = load_run_state(dir, model_, *optimizer_, config_.train.optimizer);
+  const RunState state = load_run_state(dir, model_, optimizer_state(), config_.train.optimizer);
   const auto seed = static_cast<uint64_t>(config_.train.seed);
   const std::string begin_anew = format("or begin a new run with --init {}", dir.string());
   if (state.seed != seed)
@@ -185,7 +213,7 @@ bool Trainer::resume(const std::filesystem::path& dir) {
 // before the last update, and a moment may overflow where its gradient did not.
 void Trainer::require_loadable() const {
   bool finite = std::isfinite(sum_of_squares(model_.data(), model_.parameter_count()));
-  for (const OptimizerState& s : optimizer_->state())
+  for (const OptimizerState& s : optimizer_state())
     finite = finite && std::isfinite(sum_of_squares(s.data, s.count));
   if (finite) return;
   throw Error(
@@ -203,7 +231,7 @@ void Trainer::save(const std::filesystem::path& dir, const TrainCallbacks& call)
                        .seed = static_cast<uint64_t>(config_.train.seed),
                        .corpus_fingerprint = corpus_.fingerprint(),
                        .optimizer = config_.train.optimizer};
-  save_run_state(dir, state, model_, *optimizer_);
+  save_run_state(dir, state, model_, optimizer_state());
   save_model(model_, dir, {{"axl_step", format("{}", step_)}});
   write_model_card(dir);
   if (call.on_save) call.on_save();

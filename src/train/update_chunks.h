@@ -15,13 +15,13 @@ struct UpdateChunk {
 };
 
 inline bool decays(const OptimizerOptions& options, const Parameter& p) {
-  return p.role != Role::kGain || options.decay_gains;
+  return (p.role != Role::kGain && p.role != Role::kVotes) || options.decay_gains;
 }
 
 /// Chunks of the parameters for which chosen(p) holds.
 template <class Chosen>
 std::vector<UpdateChunk> update_chunks(const OptimizerOptions& options,
-                                       const std::vector<Parameter>& table, const Chosen& chosen) {
+                                       std::span<const Parameter> table, const Chosen& chosen) {
   constexpr int64_t kChunk = 1 << 14;
   std::vector<UpdateChunk> chunks;
   for (const Parameter& p : table) {

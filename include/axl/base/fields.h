@@ -19,6 +19,7 @@ struct Field {
   double min = -std::numeric_limits<double>::infinity();
   double max = std::numeric_limits<double>::infinity();
   std::vector<std::string> choices = {};  ///< allowed strings; empty allows any
+  bool one_or_list = false;               ///< a list of one is written as a plain value
 };
 using Fields = std::vector<Field>;
 

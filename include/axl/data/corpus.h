@@ -31,10 +31,12 @@ struct CorpusSplit {
 CorpusSplit split_corpus(std::vector<CorpusFile> files, double share, uint64_t seed);
 
 /// What a training step reads: `ids` are inputs, `targets` the next token or -1 where not scored.
-/// Both [sequences, length], row-major.
+/// Both [sequences, length], row-major. `odd` tells whether the input is of a document with an odd
+/// number.
 struct TokenBatch {
   int64_t sequences = 0, length = 0;
   std::vector<int32_t> ids, targets;
+  std::vector<uint8_t> odd;
 };
 
 /// Documents (files, or records of .jsonl files) as one stream of tokens BOS bytes EOS BOS bytes
@@ -58,6 +60,8 @@ class Corpus {
   /// predicting tokens[i]: never for BOS. Safe to call from several threads. Throws Error when a
   /// file has changed since it was indexed.
   void read(uint64_t begin, int64_t count, int32_t* tokens, bool* scored) const;
+  /// Number of the document that a token belongs to, counted from 0.
+  int64_t document_at(uint64_t token) const;
 
  private:
   struct Document {

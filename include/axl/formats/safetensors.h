@@ -12,7 +12,7 @@
 
 namespace axl {
 
-/// The element types of the format, but for those of less than a byte. axl itself writes F32, BF16,
+/// The element types of the format, but for those of less than a byte. axl itself writes F32, BF16, U32,
 /// I64 and U8; the others are here so that files of other programs open.
 enum class DType {
   kF32,

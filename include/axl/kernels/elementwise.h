@@ -51,6 +51,8 @@ void cross_entropy(ConstMat logits, std::span<const int32_t> targets, float* nll
 
 /// out[r] = table[ids[r]].
 void gather_rows(ConstMat table, std::span<const int32_t> ids, Mat out);
+/// out[r] += table[ids[r]] where ids[r] is not negative.
+void gather_add_rows(ConstMat table, std::span<const int32_t> ids, Mat out);
 /// d_table[ids[r]] += d_out[r], in row order.
 void scatter_add_rows(ConstMat d_out, std::span<const int32_t> ids, Mat d_table);
 

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "axl/model/recall.h"
 #include "axl/model/weights.h"
 
 namespace axl {
@@ -11,6 +12,7 @@ namespace axl {
 /// sequence, with a row per token of its scale.
 struct Cache {
   using PerSequence = std::vector<Mat>;
+  std::vector<int32_t*> ids;                    ///< [N] per sequence; empty without lookups
   PerSequence embedded;                         ///< [N, D] inputs of the fine stack
   std::vector<std::vector<PerSequence>> stack;  ///< [scale][layer] keys and values [N/s, 2D]
   std::vector<std::vector<PerSequence>> cross;  ///< [layer][pair] keys and values of the source
@@ -42,6 +44,17 @@ struct Activations {
   Segments bytes;                  ///< rows of the finest scale
   std::vector<Segments> segments;  ///< [scale]
   int64_t rows(int64_t scale) const { return total_rows(segments[scale]); }
+
+  std::vector<int32_t*> lookup_rows;  ///< [table] [R], -1 where a byte reads no row
+  int32_t* last_tokens = nullptr;     ///< [R] the ids of the last pass; null without tables
+
+  /// Which memory each row recalls from, instead of the model's own: rows of even and odd documents
+  /// (cross-fitting, see Recall). Empty outside training.
+  struct CrossFit {
+    std::span<const uint8_t> odd;  ///< [R] 1 where the row's document is odd
+    const Recall* without_even = nullptr;
+    const Recall* without_odd = nullptr;
+  } cross_fit;
 
   std::vector<Mat> groups, slots;                 ///< [scale] [R_s, s·D]; empty at the fine scale
   std::vector<std::vector<Mat>> states;           ///< [C + 1][scale] before each cross-scale layer

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -14,12 +15,27 @@ struct ModelConfig {
   int64_t d_model = 256;            ///< D, width of every token
   int64_t n_heads = 4;              ///< H; head size is d_model / n_heads, an even number
   int64_t d_ff = 688;               ///< F, width inside SwiGLU
-  int64_t n_layers_per_scale = 3;   ///< L
+  std::vector<int64_t> n_layers_per_scale = {3};  ///< L of every scale, or one for each
   int64_t n_cross_attn_layers = 1;  ///< C
   std::vector<int64_t> downsample_factors = {1, 2, 4};  ///< ascending, begins with 1
   int64_t max_seq_len = 256;                            ///< N, context in bytes
   double rope_theta = 10000.0;
   double norm_eps = 1e-5;
+  std::string fusion = "gate";  ///< how the scales' views become one: gate or sum
+
+  /// Hashed n-gram embeddings (nn/ngram.h): none without orders.
+  struct Ngram {
+    std::vector<int64_t> orders;
+    int64_t rows = 32768;  ///< of each order's table
+    bool operator==(const Ngram&) const = default;
+  } ngram;
+
+  /// Memory of what followed in the training files (model/recall.h): none without orders.
+  struct Recall {
+    std::vector<int64_t> orders;
+    int64_t bits = 22;  ///< 2^bits slots of 4 bytes for each order
+    bool operator==(const Recall&) const = default;
+  } recall;
 
   /// The keys under `model:` of a configuration file.
   Fields fields();
@@ -29,6 +45,12 @@ struct ModelConfig {
   int64_t head_size() const { return d_model / n_heads; }
   int64_t n_scales() const { return static_cast<int64_t>(downsample_factors.size()); }
   int64_t max_factor() const { return downsample_factors.back(); }
+  int64_t layers(int64_t scale) const {
+    return n_layers_per_scale.size() == 1 ? n_layers_per_scale[0] : n_layers_per_scale[scale];
+  }
+  int64_t max_layers() const {
+    return *std::max_element(n_layers_per_scale.begin(), n_layers_per_scale.end());
+  }
 
   bool operator==(const ModelConfig&) const = default;
 };

@@ -16,10 +16,11 @@ namespace axl {
 /// up to 2^20, all below 2^58.
 struct ParameterCounts {
   int64_t embedding = 0;        ///< V·D
-  std::vector<int64_t> stacks;  ///< of each scale: L·(4D² + 3DF + 2D)
+  std::vector<int64_t> stacks;  ///< of each scale: its L·(4D² + 3DF + 2D)
   int64_t down = 0, up = 0;     ///< each: Σ_{s>1} s·D²
   int64_t cross = 0;            ///< C·S(S−1)·(4D² + 3DF + 3D)
-  int64_t gate = 0;             ///< S·S·D, nothing with one scale
+  int64_t gate = 0;             ///< S·S·D, nothing with one scale or without a gate
+  int64_t tables = 0;           ///< embedding tables
   int64_t output = 0;           ///< D + V·D: last norm and output matrix
 
   int64_t total() const;

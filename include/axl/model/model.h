@@ -6,6 +6,8 @@
 
 #include "axl/model/activations.h"
 #include "axl/model/config.h"
+#include "axl/model/lookup.h"
+#include "axl/model/recall.h"
 #include "axl/model/weights.h"
 
 namespace axl {
@@ -33,13 +35,21 @@ class Model {
   int64_t parameter_count() const { return axl::parameter_count(parameters_); }
   float* data() const { return memory_.floats(); }  ///< parameter_count() floats
   const Weights& weights() const { return weights_; }
+  /// The memory of what followed in the training files; empty unless configured.
+  Recall& recall() { return recall_; }
+  const Recall& recall() const { return recall_; }
+  RecallPrior& prior() { return prior_; }
+  const RecallPrior& prior() const { return prior_; }
 
   /// Runs the tokens that a.lay_out() announced, ids [R], and leaves a.fused, a.states and
   /// a.fusion.alpha. With a cache, earlier tokens are read from it and the new ones added.
   void forward(std::span<const int32_t> ids, Activations& a, const Cache* cache = nullptr) const;
 
   /// a.logits [R, V] of the fused state, or of the fine stack alone.
-  void logits(Activations& a) const { head(a.fused, a); }
+  void logits(Activations& a) const {
+    head(a.fused, a);
+    add_prior(a);
+  }
   void fine_logits(Activations& a) const { head(a.states[0][0], a); }
 
   /// What a training pass over B whole sequences found.
@@ -55,16 +65,32 @@ class Model {
   Loss forward_backward(std::span<const int32_t> ids, std::span<const int32_t> targets,
                         float fine_weight, Activations& a, const Weights& grads) const;
 
+  /// The gradient of the embedding tables after forward_backward, as the optimizer of rows wants it:
+  /// byte r adds dx[r] to row rows[t][r] of table t. Valid until the next pass.
+  struct TableGradient {
+    std::span<int32_t* const> rows;  ///< [table] [R], -1 where a byte reads no row
+    ConstMat dx;                     ///< [R, D]
+  };
+  static TableGradient table_gradient(const Activations& a) {
+    return {a.lookup_rows, a.d_states[0].row_range(0, a.rows(0))};
+  }
+
   /// Mean weight of each scale in the fusion of the last pass.
   static std::vector<double> mean_alpha(const Activations& a);
 
  private:
   void embed(std::span<const int32_t> ids, Activations& a, const Cache* cache) const;
+  void look_up(std::span<const int32_t> ids, Activations& a, const Cache* cache) const;
+  void look_up_row(const int32_t* tokens, int64_t count, int64_t row, Activations& a) const;
+  void add_prior(Activations& a) const;
+  template <class Body>
+  void for_each_vote(const Activations& a, int64_t r, const Body& body) const;
+  void votes_backward(Activations& a, const Weights& grads) const;
   void run_stack(int64_t scale, Activations& a, const Cache* cache) const;
   void run_cross(int64_t layer, Activations& a, const Cache* cache) const;
   void fuse(Activations& a, const Cache* cache) const;
   void head(ConstMat h, Activations& a) const;
-  double head_backward(ConstMat h, std::span<const int32_t> targets, float scale, Activations& a,
+  double head_backward(ConstMat h, bool prior, std::span<const int32_t> targets, float scale, Activations& a,
                        Mat dh, const Weights& grads) const;
   void backward(std::span<const int32_t> ids, bool fine, Activations& a,
                 const Weights& grads) const;
@@ -82,9 +108,12 @@ class Model {
   Buffer memory_, rope_memory_;
   Weights weights_;
   RopeTable rope_;
+  Recall recall_;
+  RecallPrior prior_;
+  std::vector<Lookup> lookups_;
 };
 
-/// Memory for one more set of all parameters: gradients, a moment of an optimizer.
+/// Memory for one more set of the dense parameters: gradients, a moment of an optimizer.
 struct ParameterBlock {
   explicit ParameterBlock(const ModelConfig& config);
   void zero();

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,8 @@ struct Weights {
   };
 
   Mat tok_embd;  ///< [V, D]
+  Mat votes;  ///< [orders·2·orders, levels] of the recall memory; empty without one
+  std::vector<Mat> tables;  ///< more embeddings that each byte reads a row of, see Lookups
   std::vector<Scale> scales;
   std::vector<std::vector<Pair>> cross;  ///< [C] layers of S·(S−1) pairs
   Fusion gate;                           ///< empty with one scale
@@ -35,8 +38,9 @@ struct Weights {
   Weights() = default;
   /// Shapes without data.
   explicit Weights(const ModelConfig& config);
-  /// Lets the views point into one block of parameter_count() floats, tensor after tensor.
-  void bind(float* data);
+  /// Lets the views point into one block of floats, tensor after tensor. A block for the dense
+  /// parameters alone (gradients, moments) has no room for the tables, which come last.
+  void bind(float* data, bool with_tables);
 
   /// Visits every tensor as visit(name, Mat&, Role), in the order and with the names of the PyTorch
   /// definition's state_dict.
@@ -54,7 +58,10 @@ struct Parameter {
   int64_t size() const { return rows * cols; }
 };
 std::vector<Parameter> parameter_table(const ModelConfig& config);
-int64_t parameter_count(const std::vector<Parameter>& table);
+/// The leading part of a table whose gradients are dense: all but embedding tables, of which a step
+/// touches few rows.
+std::span<const Parameter> dense_part(const std::vector<Parameter>& table);
+int64_t parameter_count(std::span<const Parameter> table);
 
 template <class Visit>
 void Weights::for_each_parameter(Visit&& visit) {
@@ -76,9 +83,12 @@ void Weights::for_each_parameter(Visit&& visit) {
                            std::to_string(scales[p.source].factor) + "to" +
                            std::to_string(scales[p.target].factor) + ".",
                        visit);
-  if (scales.size() > 1) visit("gate.weight", gate.weight, Role::kGate);
+  if (gate.weight.rows > 0) visit("gate.weight", gate.weight, Role::kGate);
   visit("out_norm.weight", out_norm.gain, Role::kGain);
   visit("output.weight", output.weight, Role::kOutput);
+  if (votes.rows > 0) visit("recall.votes.weight", votes, Role::kVotes);
+  for (size_t i = 0; i < tables.size(); ++i)
+    visit("table." + std::to_string(i) + ".weight", tables[i], Role::kTable);
 }
 
 }  // namespace axl

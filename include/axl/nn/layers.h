@@ -21,7 +21,7 @@
 namespace axl {
 
 /// What initialisation and optimizers want to know about a parameter.
-enum class Role { kGain, kMatrix, kResidualOutput, kEmbedding, kGate, kOutput };
+enum class Role { kGain, kMatrix, kResidualOutput, kEmbedding, kGate, kOutput, kVotes, kTable };
 
 /// Scratch that all layers share, for at most R rows. Contents never outlive a call of a layer.
 struct Scratch {

@@ -18,6 +18,7 @@ struct TrainConfig {
                                        ".java", ".sh",  ".rb",  ".lua", ".sql"};
   std::string optimizer = "lion";
   double lr = 1e-3;
+  double table_lr = 0.05;  ///< of embedding tables, which follow the same schedule
   std::vector<double> betas = {0.9, 0.99};
   double weight_decay = 0.1;  ///< matrices only
   double momentum = 0.95;     ///< of sgd and of muon's matrices

@@ -37,11 +37,12 @@ class Optimizer {
   virtual std::vector<OptimizerState> state() = 0;
 };
 
-/// Throws UsageError for an unknown name.
+/// An optimizer of the dense part of a model's parameter table; embedding tables have their own
+/// (table_optimizer.h). Throws UsageError for an unknown name.
 std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options,
                                           const std::vector<Parameter>& table);
-/// Floats of memory that the optimizer of that name keeps for a model.
-int64_t optimizer_floats(const std::string& name, const std::vector<Parameter>& table);
+/// Floats of memory that the optimizer of that name keeps for those parameters.
+int64_t optimizer_floats(const std::string& name, std::span<const Parameter> table);
 
 /// The Newton–Schulz iteration of Muon (Jordan et al. 2024): brings the singular values of x
 /// [rows, cols] near 1, rows <= cols. a, b [rows, rows] and y [rows, cols] are scratch; runs on the

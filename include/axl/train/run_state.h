@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
 
 #include "axl/model/model.h"
@@ -25,9 +26,10 @@ struct RunState {
 
 /// Writes `dir`/state.safetensors, whole or not at all. Throws Error.
 void save_run_state(const std::filesystem::path& dir, const RunState& state, const Model& model,
-                    Optimizer& optimizer);
+                    std::span<const OptimizerState> optimizer);
 /// Reads it into model and optimizer, after checking that it is of this model. Throws Error.
-RunState load_run_state(const std::filesystem::path& dir, Model& model, Optimizer& optimizer,
+RunState load_run_state(const std::filesystem::path& dir, Model& model,
+                        std::span<const OptimizerState> optimizer,
                         const std::string& optimizer_name);
 
 }  // namespace axl

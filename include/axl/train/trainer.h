@@ -14,6 +14,7 @@
 #include "axl/train/config.h"
 #include "axl/train/optimizer.h"
 #include "axl/train/schedule.h"
+#include "axl/train/table_optimizer.h"
 
 namespace axl {
 
@@ -50,6 +51,8 @@ struct TrainCallbacks {
   std::function<void(const StepReport&)> on_step;
   std::function<void(const std::string&)> on_warning;
   std::function<void()> on_save;  ///< after every save
+  /// While the recall memory is filled: bytes done and in all.
+  std::function<void(uint64_t, uint64_t)> on_recall;
 };
 
 /// Trains one model on one corpus and keeps its run directory:
@@ -83,6 +86,8 @@ class Trainer {
 
  private:
   StepReport train_step();
+  void remember_corpus(const TrainCallbacks& call);
+  std::vector<OptimizerState> optimizer_state() const;
   double elapsed() const;
   double gradient_scale(double norm) const;
   void require_finite(const Model::Loss& loss, double norm) const;
@@ -98,6 +103,8 @@ class Trainer {
   ParameterBlock grads_;
   Activations activations_;
   std::unique_ptr<Optimizer> optimizer_;
+  TableOptimizer table_optimizer_;
+  Recall even_, odd_;  ///< memories of the even and of the odd documents
   Schedule schedule_;
   RunLimits limits_;
   WindowSampler sampler_;

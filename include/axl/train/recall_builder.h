@@ -1,0 +1,21 @@
+#pragma once
+
+#include <functional>
+
+#include "axl/data/corpus.h"
+#include "axl/model/recall.h"
+
+namespace axl {
+
+/// Fills one memory from the even documents of a corpus and one from the odd, see Recall. The
+/// result does not depend on the number of threads. `progress(done_bytes)` may be null; it returns
+/// whether to stop early.
+void build_recall(const Corpus& corpus, Recall& even, Recall& odd,
+                  const std::function<bool(uint64_t)>& progress = nullptr);
+
+/// What came true of what the memories say about text that is not in them, on a sample of the
+/// corpus.
+RecallPrior::Calibration calibrate_recall(const Corpus& corpus, const Recall& even,
+                                          const Recall& odd);
+
+}  // namespace axl

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "axl/model/model.h"
+#include "axl/train/optimizer.h"
+
+namespace axl {
+
+/// Row-wise Adagrad for embedding tables (as recommender systems train theirs): for each row that a
+/// step has used, with gradient g [D],
+///
+///   G ← G + mean(g²),   w ← w − lr · g / (√G + ε)
+///
+/// A row that was not used has g = 0, for which the dense rule leaves G and w as they are: touching
+/// the used rows alone is the dense rule, exactly. One float of state per row.
+class TableOptimizer {
+ public:
+  explicit TableOptimizer(const std::vector<Parameter>& table);
+
+  /// Updates the tables within `weights`, the model's whole block. The result does not depend on
+  /// the number of threads.
+  void update(float* weights, const Model::TableGradient& gradient, double lr);
+  /// Empty for a model without tables.
+  std::vector<OptimizerState> state() const;
+
+ private:
+  struct Use {
+    int32_t row, byte;
+  };
+  void update_table(size_t t, float* weights, const Model::TableGradient& gradient, float lr);
+
+  std::vector<Parameter> tables_;
+  std::vector<int64_t> places_;  ///< of each table's state
+  int64_t count_ = 0;
+  Buffer squares_;
+  std::vector<std::vector<Use>> uses_;    ///< [table] scratch
+  std::vector<std::vector<float>> sums_;  ///< [table] scratch [D]
+};
+
+}  // namespace axl

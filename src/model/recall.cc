@@ -1,0 +1,155 @@
+#include "axl/model/recall.h"
+
+#include <algorithm>
+#include <array>
+
+#include "axl/base/parallel.h"
+#include "axl/model/lookup.h"
+
+namespace axl {
+namespace {
+
+constexpr int kMaxCount = 15;
+constexpr int64_t kWays = 4;  // adjacent slots that a context may live in
+
+struct Slot {
+  uint8_t check, first, second, first_count, second_count;
+
+  static Slot unpack(uint32_t bits) {
+    return {static_cast<uint8_t>(bits >> 24), static_cast<uint8_t>(bits >> 16),
+            static_cast<uint8_t>(bits >> 8), static_cast<uint8_t>(bits >> 4 & 15),
+            static_cast<uint8_t>(bits & 15)};
+  }
+  uint32_t pack() const {
+    return static_cast<uint32_t>(check) << 24 | first << 16 | second << 8 | first_count << 4 |
+           second_count;
+  }
+
+  // Both counts are halved when one is full, which keeps their ratio.
+  void count(uint8_t byte) {
+    if (first_count == 0 || byte == first) {
+      first = byte;
+      if (++first_count > kMaxCount) first_count = (kMaxCount + 1) / 2, second_count /= 2;
+    } else if (second_count == 0 || byte == second) {
+      second = byte;
+      if (++second_count > first_count) {
+        std::swap(first, second);
+        std::swap(first_count, second_count);
+      }
+      if (first_count > kMaxCount) first_count = (kMaxCount + 1) / 2, second_count /= 2;
+    } else if (--second_count == 0) {
+      second = byte, second_count = 1;
+    }
+  }
+};
+
+uint8_t check_of(uint64_t hash) { return hash & 255; }
+int64_t bucket_of(uint64_t hash, int64_t slots) { return row_of(hash, slots / kWays) * kWays; }
+
+bool holds(uint32_t bits, uint8_t check) { return bits >> 24 == check && (bits & 0xF0) != 0; }
+
+// A new context takes the place of the one seen least, which loses weight each time it survives.
+void observe_byte(uint32_t* bucket, uint8_t check, uint8_t byte) {
+  uint32_t* weakest = bucket;
+  for (uint32_t* slot = bucket; slot < bucket + kWays; ++slot) {
+    if (holds(*slot, check)) {
+      Slot known = Slot::unpack(*slot);
+      known.count(byte);
+      *slot = known.pack();
+      return;
+    }
+    if ((*slot >> 4 & 15) < (*weakest >> 4 & 15)) weakest = slot;
+  }
+  Slot slot = Slot::unpack(*weakest);
+  if (slot.first_count > 1) {
+    --slot.first_count;
+    slot.second_count = std::min(slot.second_count, slot.first_count);
+  } else {
+    slot = {check, byte, 0, 1, 0};
+  }
+  *weakest = slot.pack();
+}
+
+int64_t first_class(int count) {  // 1, 2, 3, 4-5, 6-7, 8-10, 11-15
+  return count <= 3 ? count - 1 : count <= 5 ? 3 : count <= 7 ? 4 : count <= 10 ? 5 : 6;
+}
+int64_t second_class(int count) {  // 0, 1, 2-3, 4 and more
+  return count <= 1 ? count : count <= 3 ? 2 : 3;
+}
+
+}  // namespace
+
+int64_t Recall::Entry::level() const {
+  return first_class(first_count) * 4 + second_class(second_count);
+}
+
+RecalledRow recalled_row(const Recall::Entry& entry) {
+  if (entry.first_count == 0) return {};
+  const auto level = static_cast<int32_t>(entry.level());
+  const auto row = [&](uint8_t byte) { return byte * static_cast<int32_t>(kRecallLevels) + level; };
+  return {row(entry.first), entry.second_count > 0 ? row(entry.second) : -1};
+}
+
+Recall::Recall(const ModelConfig::Recall& config)
+    : orders_(config.orders),
+      slots_(orders_.empty() ? 0 : int64_t{1} << config.bits),
+      memory_(sizeof(uint32_t) * slots_ * orders_.size()) {}
+
+void Recall::observe(int64_t order_index, std::span<const int32_t> tokens, int64_t from) {
+  const int64_t order = orders_[order_index], count = tokens.size();
+  uint32_t* table = data(order_index);
+  // Slots lie anywhere in memory: many are asked for before the first is needed.
+  constexpr int64_t kAhead = 32;
+  std::array<uint64_t, kAhead> hashes;
+  for (int64_t begin = std::max(from, order); begin < count; begin += kAhead) {
+    const int64_t n = std::min(kAhead, count - begin);
+    for (int64_t i = 0; i < n; ++i) {
+      hashes[i] = hash_tokens(tokens.data() + begin + i - order, order);
+      __builtin_prefetch(table + bucket_of(hashes[i], slots_), 1);
+    }
+    for (int64_t i = 0; i < n; ++i)
+      if (const int32_t token = tokens[begin + i]; token < 256)
+        observe_byte(table + bucket_of(hashes[i], slots_), check_of(hashes[i]), token);
+  }
+}
+
+Recall::Entry Recall::find(int64_t order_index, uint64_t hash) const {
+  const uint32_t* bucket = data(order_index) + bucket_of(hash, slots_);
+  for (const uint32_t* slot = bucket; slot < bucket + kWays; ++slot) {
+    if (!holds(*slot, check_of(hash))) continue;
+    const Slot s = Slot::unpack(*slot);
+    return {s.first, s.second, s.first_count, s.second_count};
+  }
+  return {};
+}
+
+// Of one bucket's contexts in both memories, those seen most stay.
+void Recall::merge(const Recall& other) {
+  AXL_CHECK(orders_ == other.orders_ && slots_ == other.slots_);
+  constexpr int64_t kChunk = 1 << 14;
+  const int64_t all = slots_ * orders_.size();
+  parallel_for((all + kChunk - 1) / kChunk, [&](int64_t c) {
+    for (int64_t b = c * kChunk; b < std::min(all, (c + 1) * kChunk); b += kWays) {
+      for (int64_t i = b; i < b + kWays; ++i) {
+        const Slot from = Slot::unpack(other.data(0)[i]);
+        if (from.first_count == 0) continue;
+        uint32_t* bucket = data(0) + b;
+        uint32_t* to = std::find_if(bucket, bucket + kWays,
+                                    [&](uint32_t bits) { return holds(bits, from.check); });
+        if (to < bucket + kWays) {
+          Slot known = Slot::unpack(*to);
+          for (int n = 0; n < from.first_count; ++n) known.count(from.first);
+          for (int n = 0; n < from.second_count; ++n) known.count(from.second);
+          *to = known.pack();
+        } else {
+          to = std::min_element(bucket, bucket + kWays, [](uint32_t x, uint32_t y) {
+            return (x >> 4 & 15) < (y >> 4 & 15);
+          });
+          if ((*to >> 4 & 15) < from.first_count) *to = from.pack();
+        }
+      }
+    }
+  });
+}
+
+}  // namespace axl

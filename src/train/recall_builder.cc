@@ -1,0 +1,87 @@
+#include "axl/train/recall_builder.h"
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "axl/base/parallel.h"
+#include "axl/base/tokens.h"
+#include "axl/model/lookup.h"
+
+namespace axl {
+namespace {
+
+constexpr int64_t kChunk = 1 << 20;  // tokens
+
+/// A run of one document's tokens within a chunk; the first `from` were counted before.
+struct Run {
+  std::span<const int32_t> tokens;
+  int64_t from;
+  bool odd;
+};
+
+std::vector<Run> document_runs(std::span<const int32_t> chunk, int64_t fresh, int64_t document) {
+  std::vector<Run> runs;
+  for (size_t begin = 0; begin < chunk.size();) {
+    const auto next = std::find(chunk.begin() + begin + 1, chunk.end(), kBos);
+    const size_t end = next - chunk.begin();
+    runs.push_back({chunk.subspan(begin, end - begin),
+                    std::max<int64_t>(0, fresh - static_cast<int64_t>(begin)), document % 2 == 1});
+    begin = end;
+    ++document;
+  }
+  return runs;
+}
+
+}  // namespace
+
+void build_recall(const Corpus& corpus, Recall& even, Recall& odd,
+                  const std::function<bool(uint64_t)>& progress) {
+  const int64_t orders = even.orders().size();
+  const uint64_t overlap = orders ? even.orders().back() : 0;
+  std::vector<int32_t> tokens(kChunk + overlap);
+  const auto scored = std::make_unique<bool[]>(tokens.size());
+  for (uint64_t done = 0; done < corpus.tokens();) {
+    const uint64_t begin = done - std::min(done, overlap);
+    const uint64_t end = std::min<uint64_t>(corpus.tokens(), done + kChunk);
+    corpus.read(begin, end - begin, tokens.data(), scored.get());
+    const std::vector<Run> runs =
+        document_runs({tokens.data(), end - begin}, done - begin, corpus.document_at(begin));
+    parallel_for_dynamic(orders, [&](int64_t i) {
+      for (const Run& run : runs) (run.odd ? odd : even).observe(i, run.tokens, run.from);
+    });
+    done = end;
+    if (progress && progress(done)) return;
+  }
+}
+
+RecallPrior::Calibration calibrate_recall(const Corpus& corpus, const Recall& even,
+                                          const Recall& odd) {
+  constexpr int64_t kSamples = 64, kLength = 1 << 15;
+  const int64_t orders = even.orders().size();
+  std::vector<RecallPrior::Calibration> parts(kSamples, RecallPrior::Calibration(orders));
+  const int64_t length = std::min<uint64_t>(kLength, corpus.tokens());
+  parallel_for(kSamples, [&](int64_t i) {
+    std::vector<int32_t> tokens(length);
+    const auto scored = std::make_unique<bool[]>(length);
+    const uint64_t begin = (corpus.tokens() - length) * i / (kSamples - 1);
+    corpus.read(begin, length, tokens.data(), scored.get());
+    int64_t document = corpus.document_at(begin);
+    std::vector<RecalledRow> rows(orders);
+    for (int64_t t = 0; t + 1 < length; ++t) {
+      if (t > 0 && tokens[t] == kBos) ++document;
+      const Recall& other = document % 2 == 1 ? even : odd;
+      for (int64_t o = 0; o < orders; ++o) {
+        const int64_t n = even.orders()[o];
+        rows[o] = n > t + 1 ? RecalledRow{}
+                            : recalled_row(other.find(o, hash_tokens(&tokens[t + 1 - n], n)));
+      }
+      if (tokens[t + 1] != kBos) parts[i].count(rows, tokens[t], tokens[t + 1]);
+    }
+  });
+  RecallPrior::Calibration all(orders);
+  for (const RecallPrior::Calibration& part : parts) all += part;
+  return all;
+}
+
+}  // namespace axl
