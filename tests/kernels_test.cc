@@ -50,7 +50,7 @@ std::ostream& operator<<(std::ostream& out, const Product& p) {
              << (p.write == Write::kAdd ? " add " : " assign ") << p.alpha;
 }
 
-using Gemm = void (*)(Trans, ConstMat, Trans, ConstMat, Mat, Write, float);
+using Gemm = void (*)(Trans, ConstMat, Trans, ConstMat, Mat, Write, float, Precision);
 
 /// Compares one product with a plain one in double, and the elements around C with what they were.
 void check_product(const Product& p, Gemm multiply) {
@@ -58,7 +58,7 @@ void check_product(const Product& p, Gemm multiply) {
   Strided a(ta ? p.k : p.m, ta ? p.m : p.k, p.pad, 1), b(tb ? p.n : p.k, tb ? p.k : p.n, p.pad, 2);
   Strided c(p.m, p.n, p.pad, 3);
   Strided before = c;
-  multiply(p.ta, a.view(), p.tb, b.view(), c.view(), p.write, p.alpha);
+  multiply(p.ta, a.view(), p.tb, b.view(), c.view(), p.write, p.alpha, Precision::kF32);
   const Mat av = a.view(), bv = b.view(), cv = c.view(), old = before.view();
   const double tolerance = 1e-6 * (8 + p.k);
   for (int64_t i = 0; i < p.m; ++i) {

@@ -39,10 +39,10 @@ TEST(Linear, BackwardMatchesFiniteDifference) {
   Matrix dy = random_matrix(7, 3, 3), dx(7, 5), dw(3, 5);
   const Linear layer{w.view()};
   const auto loss = [&] {
-    layer.forward(x.view(), y.view());
+    layer.forward(x.view(), y.view(), Precision::kF32);
     return weighted_sum(y.view(), dy.view());
   };
-  layer.backward(x.view(), dy.view(), dx.view(), Write::kAssign, {dw.view()});
+  layer.backward(x.view(), dy.view(), dx.view(), Write::kAssign, {dw.view()}, Precision::kF32);
   expect_gradient(x.view(), dx.view(), loss, "x");
   expect_gradient(w.view(), dw.view(), loss, "weight");
 }

@@ -175,6 +175,45 @@ TEST(Trainer, OnASingleWindowIsThePlainLoop) {
   EXPECT_TRUE(same_weights(trainer.model(), plain.model));
 }
 
+TEST(Trainer, LearnsInBf16AsInF32) {
+  if (!has_bf16()) GTEST_SKIP() << "this CPU has no AVX512_BF16";
+  const TempDir dir;
+  const Corpus corpus = corpus_of(dir, "a.py", sample_text(200));
+  for (const char* optimizer : {"adamw", "muon"}) {
+    Config config = tiny_config(optimizer);
+    config.train.lr = 1e-2;
+    config.train.steps = 60;
+    const auto losses = [&](const std::string& precision) {
+      config.train.precision = precision;
+      Trainer trainer(config, corpus, nullptr);
+      EXPECT_STREQ(precision_name(trainer.precision()), precision.c_str());
+      std::vector<double> all;
+      TrainCallbacks call;
+      call.on_step = [&](const StepReport& r) { all.push_back(r.loss); };
+      trainer.run(run_dir(dir, optimizer + precision), call);
+      return all;
+    };
+    const std::vector<double> f32 = losses("f32"), bf16 = losses("bf16");
+    EXPECT_NE(f32[0], bf16[0]) << optimizer << ": the products are the same";
+    EXPECT_NEAR(f32[0], bf16[0], 0.01) << optimizer;
+    EXPECT_LT(f32.back(), 0.6 * f32[0]) << optimizer << ": too little is learnt to compare";
+    EXPECT_NEAR(bf16.back(), f32.back(), 0.05 * f32.back()) << optimizer;
+  }
+}
+
+TEST(Trainer, PrecisionIsTheBestThatTheMachineHasUnlessItIsNamed) {
+  TrainConfig t;
+  EXPECT_EQ(training_precision(t), has_bf16() ? Precision::kBf16 : Precision::kF32);
+  t.precision = "f32";
+  EXPECT_EQ(training_precision(t), Precision::kF32);
+  t.precision = "bf16";
+  if (has_bf16()) {
+    EXPECT_EQ(training_precision(t), Precision::kBf16);
+  } else {
+    EXPECT_THROW(training_precision(t), UsageError);
+  }
+}
+
 TEST(Trainer, TakesTheLossOfPairsOnTheirTargetsAlone) {
   const TempDir dir;
   const Config config = single_window_config();

@@ -52,19 +52,21 @@ double best_seconds(double seconds, const Body& body) {
 }
 
 /// FLOP/s of an n x n x n product.
-double square_gemm(int64_t n, double seconds) {
+double square_gemm(int64_t n, double seconds, Precision precision) {
   Buffer memory(3 * n * n * sizeof(float));
   const Mat a(memory.floats(), n, n), b(a.data + n * n, n, n), c(b.data + n * n, n, n);
   std::fill_n(a.data, 2 * n * n, 0.5f);
-  return 2.0 * n * n * n /
-         best_seconds(seconds, [&] { gemm(Trans::kNo, a, Trans::kNo, b, c, Write::kAssign); });
+  return 2.0 * n * n * n / best_seconds(seconds, [&] {
+           gemm(Trans::kNo, a, Trans::kNo, b, c, Write::kAssign, 1.0f, precision);
+         });
 }
 
 /// The best this machine does: FLOP/s of large square products. Powers of two collide in the caches
 /// of some machines, other sizes are slower on others.
-double gemm_ceiling(double seconds) {
+double gemm_ceiling(double seconds, Precision precision) {
   double best = 0;
-  for (int64_t n : {1440, 2016, 2048}) best = std::max(best, square_gemm(n, seconds / 3));
+  for (int64_t n : {1440, 2016, 2048})
+    best = std::max(best, square_gemm(n, seconds / 3, precision));
   return best;
 }
 
@@ -103,11 +105,13 @@ void print_table(const Json& json) {
 
 Json bench_train(const Config& config, double seconds) {
   const TrainConfig& t = config.train;
+  const Precision precision = training_precision(t);
   const int64_t length = config.model.max_seq_len, rows = t.batch_size * length;
   Model model(config.model);
   model.init(0);
   ParameterBlock grads(config.model);
   Activations activations(config.model, rows, Activations::Mode::kTraining);
+  activations.scratch.precision = precision;
   auto optimizer = make_optimizer(optimizer_options(t), model.parameters());
   const std::vector<int32_t> ids = random_bytes(rows), targets = random_bytes(rows);
   activations.lay_out(whole_sequences(t.batch_size, length));
@@ -120,11 +124,11 @@ Json bench_train(const Config& config, double seconds) {
     const double norm = std::sqrt(sum_of_squares(grads.memory.floats(), grads.count));
     optimizer->update(model.data(), grads.memory.floats(), 1e-6, norm > 1 ? 1 / norm : 1, ++steps);
   };
-  const double ceiling_before = gemm_ceiling(0.5);
+  const double ceiling_before = gemm_ceiling(0.5, precision);
   step();
   const Clock::time_point begin = Clock::now();
   const double best = best_seconds(seconds, step), all = seconds_since(begin);
-  const double ceiling = std::max(ceiling_before, gemm_ceiling(0.5));
+  const double ceiling = std::max(ceiling_before, gemm_ceiling(0.5, precision));
   const double flops = training_flops_per_byte(config.model) * rows;
   return {{"bytes_per_s", rows * (steps - 1) / all},
           {"best_bytes_per_s", rows / best},
@@ -133,7 +137,7 @@ Json bench_train(const Config& config, double seconds) {
           {"mfu", flops * (steps - 1) / all / ceiling},
           {"peak_rss_bytes", peak_rss_bytes()},
           {"threads", max_threads()},
-          {"precision", "f32"},
+          {"precision", precision_name(precision)},
           {"isa", gemm_isa()},
           {"gemm", gemm_backend()},
           {"config", config.name},
@@ -176,6 +180,7 @@ Json bench_generate(const Model& model, double seconds) {
 
 /// Products at a model's own shapes, each as a share of the ceiling.
 Json bench_gemm(const Config& config, double seconds) {
+  const Precision precision = training_precision(config.train);
   const int64_t d = config.model.d_model, f = config.model.d_ff;
   const int64_t rows = config.train.batch_size * config.model.max_seq_len;
   struct Product {
@@ -192,7 +197,7 @@ Json bench_gemm(const Config& config, double seconds) {
       {"down weight gradient", Trans::kYes, Trans::kNo, d, f, rows},
       {"output forward", Trans::kNo, Trans::kYes, rows, kVocab, d},
   };
-  const double ceiling = gemm_ceiling(seconds / 8);
+  const double ceiling = gemm_ceiling(seconds / 8, precision);
   Json list = Json::array();
   for (const Product& p : products) {
     Buffer memory(sizeof(float) * (p.m * p.k + p.k * p.n + p.m * p.n));
@@ -202,8 +207,8 @@ Json bench_gemm(const Config& config, double seconds) {
     const Mat b =
         p.tb == Trans::kNo ? Mat(data + p.m * p.k, p.k, p.n) : Mat(data + p.m * p.k, p.n, p.k);
     const Mat c(data + p.m * p.k + p.k * p.n, p.m, p.n);
-    const double best =
-        best_seconds(seconds / 8, [&] { gemm(p.ta, a, p.tb, b, c, Write::kAssign); });
+    const double best = best_seconds(
+        seconds / 8, [&] { gemm(p.ta, a, p.tb, b, c, Write::kAssign, 1.0f, precision); });
     const double speed = 2.0 * p.m * p.n * p.k / best;
     list.push_back({{"product", p.name},
                     {"m", p.m},
@@ -214,7 +219,7 @@ Json bench_gemm(const Config& config, double seconds) {
   }
   return {{"ceiling_gflops", ceiling / 1e9},
           {"threads", max_threads()},
-          {"precision", "f32"},
+          {"precision", precision_name(precision)},
           {"isa", gemm_isa()},
           {"gemm", gemm_backend()},
           {"products", list}};

@@ -68,9 +68,10 @@ Corpora load_corpora(const TrainConfig& t, const Globals& globals) {
 }
 
 void log_start(const Config& c, const Corpora& corpora, const Trainer& trainer) {
-  spdlog::info("{}: {} parameters, {} to train, {} threads", c.name,
+  spdlog::info("{}: {} parameters, {} to train, {} threads, {} products", c.name,
                human_count(double(trainer.model().parameter_count())),
-               human_bytes(double(training_bytes(c.model, c.train))), max_threads());
+               human_bytes(double(training_bytes(c.model, c.train))), max_threads(),
+               precision_name(trainer.precision()));
   spdlog::info("data: {} documents, {}{}", corpora.train->documents(),
                human_bytes(double(corpora.train->bytes())),
                corpora.holdout

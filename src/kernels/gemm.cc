@@ -64,18 +64,31 @@ bool is_gemv(Trans ta, Trans tb, Mat c) {
 
 }  // namespace
 
-void gemm_serial(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write, float alpha) {
+const char* precision_name(Precision precision) {
+  return precision == Precision::kBf16 ? "bf16" : "f32";
+}
+
+bool has_bf16() { return detail::cpu_has_bf16() && !detail::backend_hides_bf16(); }
+
+void gemm_serial(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write, float alpha,
+                 Precision precision) {
   check_shapes(ta, a, tb, b, c);
   if (c.empty()) return;
   const int64_t k = ta == Trans::kNo ? a.cols : a.rows;
   if (k == 0) return write == Write::kAssign ? assign_zero(c) : void();
-  if (is_gemv(ta, tb, c)) return detail::gemv(a, b, c, write, alpha);
   const SerialSection on_this_thread;  // threads of the library's own would sum in another order
+  if (precision == Precision::kBf16) return detail::gemm_bf16(ta, a, tb, b, c, write, alpha);
+  if (is_gemv(ta, tb, c)) return detail::gemv(a, b, c, write, alpha);
   detail::gemm_backend_serial(ta, a, tb, b, c, write, alpha);
 }
 
-void gemm(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write, float alpha) {
+void gemm(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write, float alpha,
+          Precision precision) {
   const int64_t k = ta == Trans::kNo ? a.cols : a.rows;
+  if (precision == Precision::kBf16 && !c.empty() && k > 0) {
+    check_shapes(ta, a, tb, b, c);
+    return detail::gemm_bf16(ta, a, tb, b, c, write, alpha);
+  }
   if (!c.empty() && is_gemv(ta, tb, c) && k > 0) {
     check_shapes(ta, a, tb, b, c);
     // Reading the weights is the cost: 64 KiB of them are worth a thread.

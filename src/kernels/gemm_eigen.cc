@@ -17,6 +17,9 @@ const char* gemm_isa() {
 }
 
 namespace detail {
+
+bool backend_hides_bf16() { return false; }
+
 namespace {
 using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 using Stride = Eigen::OuterStride<>;

@@ -29,6 +29,12 @@ const char* gemm_isa() {
 
 namespace detail {
 
+bool backend_hides_bf16() {
+  const dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
+  return isa != dnnl_cpu_isa_all &&
+         (isa & dnnl_cpu_isa_avx512_core_bf16) != dnnl_cpu_isa_avx512_core_bf16;
+}
+
 // sgemm rather than a matmul primitive: within 3 % of its speed at our shapes, and it needs no
 // code to be generated for a new one (prompts have any length).
 void gemm_backend_serial(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write,

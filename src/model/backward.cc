@@ -34,7 +34,8 @@ double Model::head_backward(ConstMat h, bool prior, std::span<const int32_t> tar
   cross_entropy_backward(logits, targets, scale, a.nll.data);
   if (prior) votes_backward(a, grads);
 
-  weights_.output.backward(normed, logits, d_normed, Write::kAssign, grads.output);
+  weights_.output.backward(normed, logits, d_normed, Write::kAssign, grads.output,
+                           a.scratch.precision);
   fill(dh_rows, 0.0f);
   weights_.out_norm.backward(h.row_range(0, rows), a.head_rstd.data, d_normed, dh_rows,
                              grads.out_norm, a.scratch);
@@ -67,7 +68,7 @@ void Model::fuse_backward(Activations& a, const Weights& grads) const {
     const int64_t rows = a.rows(s);
     weights_.scales[s].up.backward(a.states.back()[s].row_range(0, rows), d_views[s],
                                    a.d_states[s].row_range(0, rows), Write::kAssign,
-                                   grads.scales[s].up);
+                                   grads.scales[s].up, a.scratch.precision);
   }
 }
 
@@ -112,7 +113,7 @@ void Model::embed_backward(std::span<const int32_t> ids, Activations& a,
     const Mat d_groups = a.d_wide[s].row_range(0, rows);
     weights_.scales[s].down.backward(a.groups[s].row_range(0, rows),
                                      a.d_states[s].row_range(0, rows), d_groups, Write::kAssign,
-                                     grads.scales[s].down);
+                                     grads.scales[s].down, a.scratch.precision);
     scatter_groups(d_groups, a.bytes, a.segments[s], weights_.scales[s].factor, dx);
   }
   scatter_add_rows(dx, ids, grads.tok_embd);

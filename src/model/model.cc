@@ -77,7 +77,8 @@ void Model::embed(std::span<const int32_t> ids, Activations& a, const Cache* cac
     const Mat groups = a.groups[s].row_range(0, a.rows(s));
     gather_groups(x, a.bytes, a.segments[s], weights_.scales[s].factor,
                   cache ? all(cache->embedded) : std::span<const Mat>(), groups);
-    weights_.scales[s].down.forward(groups, a.blocks[s][0].x.row_range(0, a.rows(s)));
+    weights_.scales[s].down.forward(groups, a.blocks[s][0].x.row_range(0, a.rows(s)),
+                                    a.scratch.precision);
   }
 }
 
@@ -147,7 +148,8 @@ void Model::fuse(Activations& a, const Cache* cache) const {
   if (config_.n_scales() == 1) return copy(a.states.back()[0].row_range(0, a.rows(0)), fused);
   for (int64_t s = 1; s < config_.n_scales(); ++s) {
     const Mat slots = a.slots[s].row_range(0, a.rows(s));
-    weights_.scales[s].up.forward(a.states.back()[s].row_range(0, a.rows(s)), slots);
+    weights_.scales[s].up.forward(a.states.back()[s].row_range(0, a.rows(s)), slots,
+                                  a.scratch.precision);
     for (size_t i = 0; cache && i < cache->slots[s].size(); ++i) {
       const Segment& t = a.segments[s][i];
       copy(slots.row_range(t.row, t.count), cache->slots[s][i].row_range(t.begin, t.count));
@@ -162,7 +164,7 @@ void Model::head(ConstMat h, Activations& a) const {
   const Mat normed = a.scratch.normed.row_range(0, rows);
   weights_.out_norm.forward(h.row_range(0, rows), static_cast<float>(config_.norm_eps), normed,
                             a.head_rstd.data);
-  weights_.output.forward(normed, a.logits.row_range(0, rows));
+  weights_.output.forward(normed, a.logits.row_range(0, rows), a.scratch.precision);
 }
 
 std::vector<double> Model::mean_alpha(const Activations& a) {

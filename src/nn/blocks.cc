@@ -4,9 +4,9 @@ namespace axl {
 
 void SwiGlu::forward(ConstMat x, Mat y, Mat gate_up_out, const Scratch& scratch) const {
   const Mat act = scratch.act.row_range(0, x.rows);
-  gate_up().forward(x, gate_up_out);
+  gate_up().forward(x, gate_up_out, scratch.precision);
   swiglu(gate_up_out, act);
-  Linear{down}.forward(act, y, Write::kAdd);
+  Linear{down}.forward(act, y, scratch.precision, Write::kAdd);
 }
 
 void SwiGlu::backward(ConstMat x, ConstMat gate_up_in, ConstMat dy, Mat dx, const SwiGlu& grad,
@@ -14,9 +14,9 @@ void SwiGlu::backward(ConstMat x, ConstMat gate_up_in, ConstMat dy, Mat dx, cons
   const Mat act = scratch.act.row_range(0, x.rows), d_act = scratch.d_act.row_range(0, x.rows);
   const Mat d_gate_up = scratch.d_gate_up.row_range(0, x.rows);
   swiglu(gate_up_in, act);
-  Linear{down}.backward(act, dy, d_act, Write::kAssign, {grad.down});
+  Linear{down}.backward(act, dy, d_act, Write::kAssign, {grad.down}, scratch.precision);
   swiglu_backward(gate_up_in, d_act, d_gate_up);
-  gate_up().backward(x, d_gate_up, dx, Write::kAssign, grad.gate_up());
+  gate_up().backward(x, d_gate_up, dx, Write::kAssign, grad.gate_up(), scratch.precision);
 }
 
 Block::Saved::Saved(Arena& arena, int64_t rows, int64_t d, int64_t heads, int64_t d_ff)
@@ -49,11 +49,11 @@ void Block::forward(const AttentionPlan& plan, float eps, const Saved& s, Mat y,
   const Mat q = s.qkv.col_range(0, d), kv = s.qkv.col_range(d, 2 * d);
 
   attn_norm.forward(s.x, eps, normed, s.attn_rstd.data);
-  attn.qkv().forward(normed, s.qkv);
+  attn.qkv().forward(normed, s.qkv, scratch.precision);
   Attention::rotate(plan, q, s.qkv.col_range(d, d), false);
   Attention::attend(plan, q, kv, cache, s.out, s.lse, scratch);
   copy(s.x, s.z);
-  attn.output().forward(s.out, s.z, Write::kAdd);
+  attn.output().forward(s.out, s.z, scratch.precision, Write::kAdd);
 
   ffn_norm.forward(s.z, eps, normed, s.ffn_rstd.data);
   copy(s.z, y);
@@ -72,13 +72,13 @@ void Block::backward(const AttentionPlan& plan, const Saved& s, Mat dy, const Bl
   ffn.backward(normed, s.gate_up, dy, d_normed, grad.ffn, scratch);
   ffn_norm.backward(s.z, s.ffn_rstd.data, d_normed, dy, grad.ffn_norm, scratch);  // dy is now dz
 
-  attn.output().backward(s.out, dy, d_out, Write::kAssign, grad.attn.output());
+  attn.output().backward(s.out, dy, d_out, Write::kAssign, grad.attn.output(), scratch.precision);
   const Mat dq = d_qkv.col_range(0, d), dkv = d_qkv.col_range(d, 2 * d);
   Attention::attend_backward(plan, s.qkv.col_range(0, d), s.qkv.col_range(d, 2 * d), s.lse, d_out,
                              dq, dkv, scratch);
   Attention::rotate(plan, dq, d_qkv.col_range(d, d), true);
   rms_norm_again(s.x, attn_norm.gain, s.attn_rstd.data, normed);
-  attn.qkv().backward(normed, d_qkv, d_normed, Write::kAssign, grad.attn.qkv());
+  attn.qkv().backward(normed, d_qkv, d_normed, Write::kAssign, grad.attn.qkv(), scratch.precision);
   attn_norm.backward(s.x, s.attn_rstd.data, d_normed, dy, grad.attn_norm, scratch);
 }
 
@@ -116,12 +116,12 @@ void CrossBlock::forward(const AttentionPlan& plan, float eps, const Saved& s, M
   const Mat a = scratch.d_branch.row_range(0, s.x.rows);
 
   kv_norm.forward(s.source, eps, normed_source, s.kv_rstd.data);
-  attn.kv().forward(normed_source, s.kv);
+  attn.kv().forward(normed_source, s.kv, scratch.precision);
   q_norm.forward(s.x, eps, normed, s.q_rstd.data);
-  Linear{attn.wq}.forward(normed, s.q);
+  Linear{attn.wq}.forward(normed, s.q, scratch.precision);
   Attention::rotate(plan, s.q, s.kv.col_range(0, d), false);
   Attention::attend(plan, s.q, s.kv, cache, s.out, s.lse, scratch);
-  attn.output().forward(s.out, a);
+  attn.output().forward(s.out, a, scratch.precision);
   add(a, y);
   copy(s.x, s.z);
   add(a, s.z);
@@ -147,20 +147,21 @@ void CrossBlock::backward(const AttentionPlan& plan, const Saved& s, ConstMat dy
   add(dy, dz);
   const Mat da = dz;
 
-  attn.output().backward(s.out, da, d_out, Write::kAssign, grad.attn.output());
+  attn.output().backward(s.out, da, d_out, Write::kAssign, grad.attn.output(), scratch.precision);
   const Mat dq(scratch.d_qkv.data, rows, d);
   const Mat dkv(scratch.d_qkv.data + scratch.d_qkv.rows * d, source_rows, 2 * d);
   Attention::attend_backward(plan, s.q, s.kv, s.lse, d_out, dq, dkv, scratch);
   Attention::rotate(plan, dq, dkv.col_range(0, d), true);
 
   rms_norm_again(s.x, q_norm.gain, s.q_rstd.data, normed);
-  Linear{attn.wq}.backward(normed, dq, d_normed, Write::kAssign, {grad.attn.wq});
+  Linear{attn.wq}.backward(normed, dq, d_normed, Write::kAssign, {grad.attn.wq}, scratch.precision);
   q_norm.backward(s.x, s.q_rstd.data, d_normed, dx, grad.q_norm, scratch);
 
   const Mat normed_source = scratch.normed.row_range(0, source_rows);
   const Mat d_normed_source = scratch.d_normed.row_range(0, source_rows);
   rms_norm_again(s.source, kv_norm.gain, s.kv_rstd.data, normed_source);
-  attn.kv().backward(normed_source, dkv, d_normed_source, Write::kAssign, grad.attn.kv());
+  attn.kv().backward(normed_source, dkv, d_normed_source, Write::kAssign, grad.attn.kv(),
+                     scratch.precision);
   kv_norm.backward(s.source, s.kv_rstd.data, d_normed_source, d_source, grad.kv_norm, scratch);
 }
 

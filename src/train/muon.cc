@@ -36,7 +36,7 @@ bool is_muon_matrix(const Parameter& p) {
 
 // Quintic iteration x ← a·x + (b·xxᵀ + c·(xxᵀ)²) x with Jordan's coefficients, from a start of
 // Frobenius norm 1; five steps bring singular values into about [0.7, 1.2].
-void orthogonalise(Mat x, Mat a, Mat b, Mat y) {
+void orthogonalise(Mat x, Mat a, Mat b, Mat y, Precision precision) {
   constexpr float kA = 3.4445f, kB = -4.7750f, kC = 2.0315f;
   constexpr int kSteps = 5;
   double squares = 0;
@@ -45,11 +45,11 @@ void orthogonalise(Mat x, Mat a, Mat b, Mat y) {
   for (int64_t i = 0; i < x.size(); ++i) x.data[i] *= scale;
 
   for (int step = 0; step < kSteps; ++step) {
-    gemm_serial(Trans::kNo, x, Trans::kYes, x, a, Write::kAssign);
+    gemm_serial(Trans::kNo, x, Trans::kYes, x, a, Write::kAssign, 1.0f, precision);
     for (int64_t i = 0; i < a.size(); ++i) b.data[i] = kB * a.data[i];
-    gemm_serial(Trans::kNo, a, Trans::kNo, a, b, Write::kAdd, kC);
+    gemm_serial(Trans::kNo, a, Trans::kNo, a, b, Write::kAdd, kC, precision);
     for (int64_t i = 0; i < x.size(); ++i) y.data[i] = kA * x.data[i];
-    gemm_serial(Trans::kNo, b, Trans::kNo, x, y, Write::kAdd);
+    gemm_serial(Trans::kNo, b, Trans::kNo, x, y, Write::kAdd, 1.0f, precision);
     std::copy_n(y.data, y.size(), x.data);
   }
 }
@@ -96,7 +96,7 @@ void Muon::update_matrix(const Matrix& matrix, float* w, const float* g, double 
       (tall ? x(c, r) : x(r, c)) = scale * g[i] + mu * m[i];  // Nesterov
     }
   }
-  orthogonalise(x, a, b, y);
+  orthogonalise(x, a, b, y, options_.precision);
   const float keep = decays(options_, p) ? static_cast<float>(1 - lr * options_.weight_decay) : 1;
   const float rate = static_cast<float>(lr * 0.2 * std::sqrt(static_cast<double>(large)));
   for (int64_t r = 0; r < p.rows; ++r)

@@ -35,12 +35,22 @@ Schedule make_schedule(const TrainConfig& t) {
 
 }  // namespace
 
+Precision training_precision(const TrainConfig& t) {
+  if (t.precision == "f32") return Precision::kF32;
+  if (has_bf16()) return Precision::kBf16;
+  if (t.precision == "auto") return Precision::kF32;
+  throw UsageError(
+      "train.precision is bf16, but this CPU has no AVX512_BF16 (or ONEDNN_MAX_CPU_ISA hides it); "
+      "set it to f32 or auto");
+}
+
 OptimizerOptions optimizer_options(const TrainConfig& t) {
   return {.name = t.optimizer,
           .beta1 = t.betas[0],
           .beta2 = t.betas[1],
           .momentum = t.momentum,
-          .weight_decay = t.weight_decay};
+          .weight_decay = t.weight_decay,
+          .precision = training_precision(t)};
 }
 
 Trainer::Trainer(const Config& config, const Corpus& train, const Corpus* holdout)
@@ -60,6 +70,7 @@ Trainer::Trainer(const Config& config, const Corpus& train, const Corpus* holdou
       sampler_(train, config.model.max_seq_len, config.train.batch_size, config.train.seed) {
   batch_.sequences = config.train.batch_size;
   batch_.length = config.model.max_seq_len;
+  activations_.scratch.precision = training_precision(config.train);
   model_.init(config.train.seed);
   started_ = Clock::now();
 }

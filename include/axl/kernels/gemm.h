@@ -7,16 +7,24 @@ namespace axl {
 enum class Trans { kNo, kYes };
 enum class Write { kAssign, kAdd };
 
+/// What operands are rounded to on their way into a product. They are f32 in memory and so is every
+/// sum: bf16 keeps f32's range with 8 significant bits, rounded to nearest even (subnormals: to 0).
+enum class Precision { kF32, kBf16 };
+const char* precision_name(Precision precision);  ///< "f32" or "bf16"
+/// Whether this machine multiplies bf16 faster: AVX512_BF16 that ONEDNN_MAX_CPU_ISA does not hide.
+bool has_bf16();
+
 /// C = alpha · op(A) · op(B), or C += …; op(A) [M, K], op(B) [K, N], C [M, N], all f32, row-major
 /// with any stride. C aliases neither operand. The product is cut into tiles that depend on its
-/// shape alone, so the result does not depend on the number of threads.
-void gemm(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write, float alpha = 1.0f);
+/// shape alone, so the result does not depend on the number of threads. bf16 needs has_bf16().
+void gemm(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write, float alpha = 1.0f,
+          Precision precision = Precision::kF32);
 
 /// The same on the calling thread, for use inside parallel loops.
-void gemm_serial(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write,
-                 float alpha = 1.0f);
+void gemm_serial(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write, float alpha = 1.0f,
+                 Precision precision = Precision::kF32);
 
-/// "onednn" or "eigen".
+/// What multiplies f32: "onednn" or "eigen".
 const char* gemm_backend();
 /// The instruction set that the backend uses on this machine.
 const char* gemm_isa();
@@ -28,6 +36,12 @@ void gemm_backend_serial(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Writ
 /// y = alpha · x Wᵀ [+ y] for a few rows of x: reads each weight once. x [R, K], W [N, K], R <= 4.
 void gemv(ConstMat x, ConstMat w, Mat y, Write write, float alpha);
 inline constexpr int64_t kGemvRows = 4;
+/// gemm of bf16 operands, on all threads or, inside a parallel loop, on this one; K >= 1, C not
+/// empty. The order of each sum depends on K alone.
+void gemm_bf16(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write, float alpha);
+bool cpu_has_bf16();
+/// Whether the backend's library was told to do without.
+bool backend_hides_bf16();
 }  // namespace detail
 
 }  // namespace axl

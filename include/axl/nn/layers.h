@@ -25,6 +25,8 @@ enum class Role { kGain, kMatrix, kResidualOutput, kEmbedding, kGate, kOutput, k
 
 /// Scratch that all layers share, for at most R rows. Contents never outlive a call of a layer.
 struct Scratch {
+  Precision precision = Precision::kF32;  ///< of the products with weights
+
   Mat normed;      ///< [R, D] input of a projection, or its gradient's twin
   Mat d_normed;    ///< [R, D]
   Mat d_branch;    ///< [R, D]
@@ -41,13 +43,14 @@ struct Scratch {
 struct Linear {
   Mat weight;
 
-  void forward(ConstMat x, Mat y, Write write = Write::kAssign) const {
-    gemm(Trans::kNo, x, Trans::kYes, weight, y, write);
+  void forward(ConstMat x, Mat y, Precision precision, Write write = Write::kAssign) const {
+    gemm(Trans::kNo, x, Trans::kYes, weight, y, write, 1.0f, precision);
   }
   /// dx = dy W (or +=), grad.W += dyᵀ x.
-  void backward(ConstMat x, ConstMat dy, Mat dx, Write dx_write, const Linear& grad) const {
-    gemm(Trans::kNo, dy, Trans::kNo, weight, dx, dx_write);
-    gemm(Trans::kYes, dy, Trans::kNo, x, grad.weight, Write::kAdd);
+  void backward(ConstMat x, ConstMat dy, Mat dx, Write dx_write, const Linear& grad,
+                Precision precision) const {
+    gemm(Trans::kNo, dy, Trans::kNo, weight, dx, dx_write, 1.0f, precision);
+    gemm(Trans::kYes, dy, Trans::kNo, x, grad.weight, Write::kAdd, 1.0f, precision);
   }
 };
 

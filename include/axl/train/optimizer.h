@@ -16,6 +16,7 @@ struct OptimizerOptions {
   double momentum = 0.95;     ///< of sgd, and of muon's matrices
   double weight_decay = 0.0;  ///< decoupled, scaled by the learning rate
   bool decay_gains = false;   ///< also the 1-D parameters, as a plain loop over tensors would
+  Precision precision = Precision::kF32;  ///< of muon's products
 };
 
 /// A named piece of an optimizer's memory, for checkpoints.
@@ -45,8 +46,8 @@ std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options,
 int64_t optimizer_floats(const std::string& name, std::span<const Parameter> table);
 
 /// The Newton–Schulz iteration of Muon (Jordan et al. 2024): brings the singular values of x
-/// [rows, cols] near 1, rows <= cols. a, b [rows, rows] and y [rows, cols] are scratch; runs on the
-/// calling thread.
-void orthogonalise(Mat x, Mat a, Mat b, Mat y);
+/// [rows, cols] near 1, rows <= cols, and needs no more precision than bf16. a, b [rows, rows] and
+/// y [rows, cols] are scratch; runs on the calling thread.
+void orthogonalise(Mat x, Mat a, Mat b, Mat y, Precision precision = Precision::kF32);
 
 }  // namespace axl

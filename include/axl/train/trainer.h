@@ -81,6 +81,7 @@ class Trainer {
   std::optional<double> evaluate();
 
   const Model& model() const { return model_; }
+  Precision precision() const { return activations_.scratch.precision; }  ///< of the products
   int64_t step() const { return step_; }
   int64_t step_bytes() const { return batch_.sequences * batch_.length; }
 
@@ -119,6 +120,9 @@ class Trainer {
   bool warned_about_scales_ = false;
 };
 
+/// What train.precision comes to on this machine. Throws UsageError where it has no bf16 but was
+/// asked for it.
+Precision training_precision(const TrainConfig& config);
 /// Options of the configured optimizer.
 OptimizerOptions optimizer_options(const TrainConfig& config);
 
