@@ -62,9 +62,9 @@ TEST(FindCorpusFiles, RefusesWhatHoldsNothing) {
   fs::create_directories(scratch / "bare");
   ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
   const std::pair<std::string, std::string> bad[] = {{scratch / "missing", "no such"},
-                                                     {scratch / "bare", "holds no training files"},
+                                                     {scratch / "bare", "holds no files"},
                                                      {scratch / "text", "*.py, *.jsonl"},
-                                                     {scratch / "none", "holds no training files"},
+                                                     {scratch / "none", "holds no files"},
                                                      {empty, "empty"},
                                                      {pipe, "neither a file nor a directory"},
                                                      {scratch / "good.py/below", "good.py/below"}};

@@ -1,7 +1,8 @@
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <chrono>
-#include <cmath>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,10 +13,10 @@
 #include "axl/base/format.h"
 #include "axl/base/text.h"
 #include "axl/infer/causality.h"
-#include "axl/infer/perplexity.h"
 #include "axl/model/checkpoint.h"
 #include "cli/command.h"
-#include "cli/json.h"
+#include "cli/evaluation.h"
+#include "cli/evaluation_report.h"
 #include "cli/model_path.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
@@ -23,101 +24,86 @@
 namespace axl {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
+// Of more files than this in directories, only the worst are printed.
+constexpr size_t kMostListed = 10;
 
 struct Options {
-  std::vector<std::string> files;
+  std::vector<std::string> paths, prime, training;
   std::string per_byte;
+  bool baselines = false, breakdown = false;
 };
 
-Json score_json(const Score& s) {
-  return {{"bytes", s.bytes},
-          {"nats", s.nats_per_byte()},
-          {"bpb", s.bits_per_byte()},
-          {"ppl", s.perplexity()}};
+/// What the options name, found before the long work begins.
+struct Inputs {
+  std::vector<std::string> files, prime, training;
+  bool list_files;  ///< print each file's score as soon as it is known
+};
+
+Inputs find_inputs(const Options& o, const Globals& globals) {
+  if (!o.prime.empty() && !o.baselines)
+    throw UsageError("--prime is what the compressors of --baselines read first; give both");
+  Inputs in{expand_paths(o.paths), expand_paths(o.prime), expand_paths(o.training), true};
+  const bool has_directory =
+      std::any_of(o.paths.begin(), o.paths.end(),
+                  [](const std::string& path) { return std::filesystem::is_directory(path); });
+  in.list_files = globals.verbose || !has_directory || in.files.size() <= kMostListed;
+  return in;
 }
 
-void print_score(const std::string& name, const Score& s) {
-  fmt::print("{}: {} bytes, {:.4f} nats per byte, {:.4f} bits per byte, perplexity {:.4f}\n", name,
-             s.bytes, s.nats_per_byte(), s.bits_per_byte(), s.perplexity());
+std::vector<Baseline> measure_baselines(const Inputs& in, Progress& progress) {
+  using Clock = std::chrono::steady_clock;
+  std::string current;
+  Clock::time_point begin;
+  return run_baselines({in.files.begin(), in.files.end()}, {in.prime.begin(), in.prime.end()},
+                       [&](const std::string& what) {
+                         if (what != current) begin = Clock::now();
+                         current = what;
+                         const std::chrono::duration<double> waited = Clock::now() - begin;
+                         progress.update(format("{}, {}", what, human_seconds(waited.count())));
+                         return stop_signal() == 0;
+                       });
 }
 
-void write_rows(AtomicFile& csv, std::string_view text, uint64_t offset,
-                std::span<const float> nats) {
-  std::string rows;
-  for (size_t i = 0; i < nats.size(); ++i)
-    rows +=
-        format("{},{},{:.6f}\n", offset + i, static_cast<unsigned char>(text[offset + i]), nats[i]);
-  csv.write(rows);
+void print_evaluation(const Evaluation& evaluation, const Options& o, const Inputs& in) {
+  if (!in.list_files) print_worst_files(evaluation);
+  print_total(evaluation);
+  print_shared_shingles(evaluation);
+  if (o.breakdown) print_breakdown(evaluation.breakdown);
+  if (o.baselines) print_baselines(evaluation);
 }
 
-/// Scores one file, showing how far it is.
-Score score_file(Scorer& scorer, const std::string& name, AtomicFile* csv, Progress& progress) {
-  const MappedFile file(name);
-  if (file.bytes().empty()) throw Error(format("{}: the file is empty: nothing to score", name));
-  const Clock::time_point begin = Clock::now();
-  Score so_far;
-  const Score score = scorer.score(file.bytes(), [&](uint64_t offset, std::span<const float> nats) {
-    if (csv) write_rows(*csv, file.bytes(), offset, nats);
-    for (float n : nats) so_far.nats += n;
-    so_far.bytes += nats.size();
-    const double rate = so_far.bytes / seconds_since(begin);
-    const double left = (file.bytes().size() - so_far.bytes) / rate;
-    progress.update(format("{}: {} of {}, {:.3f} bpb so far, {}/s, {} left", name,
-                           human_bytes(double(so_far.bytes)),
-                           human_bytes(double(file.bytes().size())), so_far.bits_per_byte(),
-                           human_bytes(rate), human_seconds(left)));
-    return stop_signal() == 0;
-  });
-  if (!stop_signal() && !std::isfinite(score.nats))
-    throw Error(
-        format("{}: the model's score is not a finite number; its weights are damaged or "
-               "far too large",
-               name));
-  return score;
+/// Does all the work; returns early when a signal says to stop.
+Evaluation evaluate(const Model& model, const Options& o, const Inputs& in, AtomicFile* csv,
+                    const Globals& globals) {
+  Progress progress(globals.quiet);
+  Evaluation evaluation =
+      score_files(model, in.files, csv, progress, [&](const EvaluatedFile& file) {
+        if (globals.json || !in.list_files) return;
+        clear_progress_line();
+        print_file(file);
+      });
+  if (!in.training.empty() && !stop_signal())
+    find_shared_shingles(evaluation, in.training, progress);
+  if (o.baselines && !stop_signal()) evaluation.baselines = measure_baselines(in, progress);
+  return evaluation;
 }
 
 int eval_ppl(const Options& o, const Globals& globals) {
-  for (const std::string& name : o.files) MappedFile check(name);  // before the long work
+  const Inputs in = find_inputs(o, globals);
   const Model model = load_model(resolve_model(globals.model));
   check_causality(model);
   std::optional<AtomicFile> csv;
   if (!o.per_byte.empty()) csv.emplace(o.per_byte).write("offset,byte,nats\n");
 
   catch_stop_signals();
-  Scorer scorer(model);
-  Score total;
-  Json files = Json::array();
-  const Clock::time_point begin = Clock::now();
-  {
-    Progress progress(globals.quiet);
-    for (const std::string& name : o.files) {
-      const Score score = score_file(scorer, name, csv ? &*csv : nullptr, progress);
-      if (stop_signal()) return 128 + stop_signal();
-      total += score;
-      if (globals.json) {
-        Json entry = {{"file", name}};
-        entry.update(score_json(score));
-        files.push_back(std::move(entry));
-      } else {
-        clear_progress_line();
-        print_score(name, score);
-      }
-    }
-  }
+  const Evaluation evaluation = evaluate(model, o, in, csv ? &*csv : nullptr, globals);
+  if (stop_signal()) return 128 + stop_signal();
   if (csv) csv->commit();
-  if (globals.json) {
-    Json json = {{"files", files}};
-    json.update(score_json(total));
-    json["bytes_per_s"] = total.bytes / seconds_since(begin);
-    print_json(json);
-  } else if (o.files.size() > 1) {
-    print_score("total", total);
-  }
+  warn_of_shared_shingles(evaluation);
+  if (globals.json)
+    print_json(evaluation_json(evaluation));
+  else
+    print_evaluation(evaluation, o, in);
   return kExitDone;
 }
 
@@ -125,13 +111,27 @@ int eval_ppl(const Options& o, const Globals& globals) {
 
 Action setup_eval_ppl(CLI::App& app, Globals& globals) {
   auto o = std::make_shared<Options>();
-  app.add_option("files", o->files, "Files to score, each as one document")
+  const auto add_paths = [&app](const char* flag, std::vector<std::string>& paths,
+                                const char* help) {
+    app.add_option(flag, paths, help)->type_name("PATH")->allow_extra_args(false);
+  };
+  app.add_option("files", o->paths,
+                 "Files to score, each as one document, and directories of such files")
       ->type_name("FILE")
       ->required();
   app.add_option("--per-byte", o->per_byte,
                  "Write a CSV file with a row per byte: offset,byte,nats (with several files, one "
                  "after the other)")
       ->type_name("OUT.csv");
+  app.add_flag("--breakdown", o->breakdown,
+               "Also print the score by kind of byte and by visible context");
+  add_paths("--train-data", o->training,
+            "Files and directories that the model was trained on: says how much of what is scored "
+            "occurs there; repeatable");
+  app.add_flag("--baselines", o->baselines, "Also compress the files by xz, zstd and PPMd");
+  add_paths("--prime", o->prime,
+            "Files and directories that the compressors of --baselines read first, such as the "
+            "training files; repeatable; takes minutes");
   return [o, &globals] { return eval_ppl(*o, globals); };
 }
 

@@ -41,7 +41,7 @@ FoundFile found_file(const fs::path& path) {
   struct stat status;
   if (::stat(path.c_str(), &status) != 0 ||
       ::faccessat(AT_FDCWD, path.c_str(), R_OK, AT_EACCESS) != 0) {
-    throw Error(format("{}: cannot read this training file: {}", path.string(), strerror(errno)));
+    throw Error(format("{}: cannot read this file: {}", path.string(), strerror(errno)));
   }
   return {{path.lexically_normal(), static_cast<uint64_t>(status.st_size)},
           {status.st_dev, status.st_ino}};
@@ -65,11 +65,11 @@ void search_directory(const fs::path& root, std::span<const std::string> suffixe
     it.increment(error);  // enters `at` when it is a directory
   }
   if (error) {
-    throw Error(format("{}: cannot search this directory for training files: {}", at.string(),
+    throw Error(format("{}: cannot search this directory: {}", at.string(),
                        error.message()));
   }
   if (found.size() == before) {
-    throw Error(format("{}: this directory holds no training files (looked for non-empty {})",
+    throw Error(format("{}: this directory holds no files to read (looked for non-empty {})",
                        root.string(), list_of(suffixes)));
   }
 }
@@ -83,10 +83,10 @@ void search(const fs::path& path, std::span<const std::string> suffixes,
   } else if (fs::is_regular_file(status)) {
     found.push_back(found_file(path));
     if (found.back().file.size == 0) {
-      throw Error(format("{}: this training file is empty", path.string()));
+      throw Error(format("{}: this file is empty", path.string()));
     }
   } else if (!fs::exists(status)) {
-    throw Error(format("{}: no such training file or directory", path.string()));
+    throw Error(format("{}: no such file or directory", path.string()));
   } else if (error) {
     throw Error(format("{}: cannot examine this path: {}", path.string(), error.message()));
   } else {

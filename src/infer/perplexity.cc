@@ -70,4 +70,12 @@ Score Scorer::score(std::string_view document, const OnBytes& on_bytes) {
   return total;
 }
 
+uint64_t Scorer::context_of(uint64_t offset) const {
+  const uint64_t full = model_.config().max_seq_len;
+  if (offset < full) return offset;  // and BOS
+  // The first window whose inputs reach up to byte `offset` − 1; it has no BOS.
+  const uint64_t window = (offset - full) / stride_ + 1;
+  return offset - window * stride_ + 1;
+}
+
 }  // namespace axl

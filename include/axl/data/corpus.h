@@ -9,7 +9,7 @@
 
 namespace axl {
 
-/// One training file of a corpus.
+/// One file of a corpus.
 struct CorpusFile {
   std::filesystem::path path;
   uint64_t size = 0;  ///< bytes when it was indexed

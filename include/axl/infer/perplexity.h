@@ -33,6 +33,9 @@ class Scorer {
   using OnBytes = std::function<bool(uint64_t offset, std::span<const float> nats)>;
   Score score(std::string_view document, const OnBytes& on_bytes = nullptr);
 
+  /// How many bytes the model saw when it predicted byte `offset` of a document.
+  uint64_t context_of(uint64_t offset) const;
+
  private:
   /// Nats of the targets of `windows` windows of `length` inputs each, the first at input `begin`.
   std::span<const float> run(std::string_view document, uint64_t begin, int64_t windows,
