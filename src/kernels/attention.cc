@@ -18,30 +18,54 @@ void zero(Mat x) {
   for (int64_t i = 0; i < x.rows; ++i) std::fill_n(x.row(i), x.cols, 0.0f);
 }
 
-// Turns the first `visible` scores of a row into probabilities and the rest into exact zeros, so
-// that what a query may not see adds nothing, bit for bit. Returns the log-sum-exp.
-float softmax_row(float* s, int64_t visible, int64_t keys) {
-  float top = s[0], sum = 0;
+/// Keys [first, end) of a block's that one query sees.
+struct Visible {
+  int64_t first, end;
+};
+
+// Zeroes what a query may not see, so that it adds nothing, bit for bit.
+void hide(float* s, Visible v, int64_t keys) {
+  std::fill(s, s + v.first, 0.0f);
+  std::fill(s + v.end, s + keys, 0.0f);
+}
+
+// Turns the visible scores of a row into probabilities. Returns the log-sum-exp.
+float softmax_row(float* s, Visible v, int64_t keys) {
+  float top = s[v.first], sum = 0;
 #pragma omp simd reduction(max : top)
-  for (int64_t j = 0; j < visible; ++j) top = s[j] > top ? s[j] : top;
+  for (int64_t j = v.first; j < v.end; ++j) top = s[j] > top ? s[j] : top;
 #pragma omp simd reduction(+ : sum)
-  for (int64_t j = 0; j < visible; ++j) {
+  for (int64_t j = v.first; j < v.end; ++j) {
     s[j] = fast_exp(s[j] - top);
     sum += s[j];
   }
   const float inverse = 1.0f / sum;
 #pragma omp simd
-  for (int64_t j = 0; j < visible; ++j) s[j] *= inverse;
-  std::fill(s + visible, s + keys, 0.0f);
+  for (int64_t j = v.first; j < v.end; ++j) s[j] *= inverse;
+  hide(s, v, keys);
   return top + std::log(sum);
 }
 
 // p = exp(s − lse) where visible, else 0.
-void probabilities_again(float* s, float lse, int64_t visible, int64_t keys) {
+void probabilities_again(float* s, float lse, Visible v, int64_t keys) {
 #pragma omp simd
-  for (int64_t j = 0; j < visible; ++j) s[j] = fast_exp(s[j] - lse);
-  std::fill(s + visible, s + keys, 0.0f);
+  for (int64_t j = v.first; j < v.end; ++j) s[j] = fast_exp(s[j] - lse);
+  hide(s, v, keys);
 }
+
+/// The keys that a block of queries sees, and what each query sees of them.
+struct KeyRange {
+  const AttentionHeads& heads;
+  int64_t begin, count, all;
+  KeyRange(const AttentionHeads& a, int64_t first_query, int64_t queries, int64_t keys)
+      : heads(a),
+        begin(a.first_visible(first_query, keys)),
+        count(a.visible(first_query + queries - 1, keys) - begin),
+        all(keys) {}
+  Visible of(int64_t query) const {
+    return {heads.first_visible(query, all) - begin, heads.visible(query, all) - begin};
+  }
+};
 
 }  // namespace
 
@@ -50,19 +74,20 @@ int64_t attention_scratch(int64_t keys) { return 2 * kQueryBlock * keys; }
 void attention_head(const AttentionHeads& a, int64_t head, int64_t block, ConstMat q, ConstMat k,
                     ConstMat v, Mat out, Mat lse, float* scratch) {
   const int64_t begin = block * kQueryBlock, count = std::min(kQueryBlock, q.rows - begin);
-  const int64_t keys = a.visible(begin + count - 1, k.rows);
+  const KeyRange range(a, begin, count, k.rows);
+  const int64_t keys = range.count;
   const ConstMat qh = head_columns(q, head, a.heads).row_range(begin, count);
-  const ConstMat kh = head_columns(k, head, a.heads).row_range(0, keys);
-  const ConstMat vh = head_columns(v, head, a.heads).row_range(0, keys);
+  const ConstMat kh = head_columns(k, head, a.heads).row_range(range.begin, keys);
+  const ConstMat vh = head_columns(v, head, a.heads).row_range(range.begin, keys);
   const Mat oh = head_columns(out, head, a.heads).row_range(begin, count);
   const Mat scores(scratch, count, keys);
 
   const float scale = 1.0f / std::sqrt(static_cast<float>(qh.cols));
   gemm_serial(Trans::kNo, qh, Trans::kYes, kh, scores, Write::kAssign, scale);
   for (int64_t i = 0; i < count; ++i) {
-    const int64_t visible = a.visible(begin + i, k.rows);
-    lse(begin + i, head) = visible ? softmax_row(scores.row(i), visible, keys) : 0.0f;
-    if (visible == 0) std::fill_n(scores.row(i), keys, 0.0f);
+    const Visible v = range.of(begin + i);
+    lse(begin + i, head) = v.end > 0 ? softmax_row(scores.row(i), v, keys) : 0.0f;
+    if (v.end == 0) std::fill_n(scores.row(i), keys, 0.0f);
   }
   gemm_serial(Trans::kNo, scores, Trans::kNo, vh, oh, Write::kAssign);
   for (int64_t i = 0; i < count; ++i)  // 0 · v could be −0
@@ -77,10 +102,11 @@ void attention_head_backward(const AttentionHeads& a, int64_t head, ConstMat q, 
   zero(dv_head);
   for (int64_t begin = 0; begin < q.rows; begin += kQueryBlock) {
     const int64_t count = std::min(kQueryBlock, q.rows - begin);
-    const int64_t keys = a.visible(begin + count - 1, k.rows);
+    const KeyRange range(a, begin, count, k.rows);
+    const int64_t keys = range.count;
     const ConstMat qh = head_columns(q, head, a.heads).row_range(begin, count);
-    const ConstMat kh = head_columns(k, head, a.heads).row_range(0, keys);
-    const ConstMat vh = head_columns(v, head, a.heads).row_range(0, keys);
+    const ConstMat kh = head_columns(k, head, a.heads).row_range(range.begin, keys);
+    const ConstMat vh = head_columns(v, head, a.heads).row_range(range.begin, keys);
     const ConstMat doh = head_columns(d_out, head, a.heads).row_range(begin, count);
     const Mat dqh = head_columns(dq, head, a.heads).row_range(begin, count);
     const Mat p(scratch, count, keys), dp(scratch + count * keys, count, keys);
@@ -89,9 +115,9 @@ void attention_head_backward(const AttentionHeads& a, int64_t head, ConstMat q, 
     gemm_serial(Trans::kNo, qh, Trans::kYes, kh, p, Write::kAssign, scale);
     gemm_serial(Trans::kNo, doh, Trans::kYes, vh, dp, Write::kAssign);
     for (int64_t i = 0; i < count; ++i) {
-      probabilities_again(p.row(i), lse(begin + i, head), a.visible(begin + i, k.rows), keys);
+      probabilities_again(p.row(i), lse(begin + i, head), range.of(begin + i), keys);
     }
-    gemm_serial(Trans::kYes, p, Trans::kNo, doh, dv_head.row_range(0, keys), Write::kAdd);
+    gemm_serial(Trans::kYes, p, Trans::kNo, doh, dv_head.row_range(range.begin, keys), Write::kAdd);
     // ds = p · (dp − Σ p·dp) · scale, over dp. The sum equals d_out·out, but taken this way it
     // cancels exactly where a query sees a single key.
     for (int64_t i = 0; i < count; ++i) {
@@ -102,7 +128,7 @@ void attention_head_backward(const AttentionHeads& a, int64_t head, ConstMat q, 
       for (int64_t j = 0; j < keys; ++j) dp_row[j] = p_row[j] * (dp_row[j] - mean) * scale;
     }
     gemm_serial(Trans::kNo, dp, Trans::kNo, kh, dqh, Write::kAssign);
-    gemm_serial(Trans::kYes, dp, Trans::kNo, qh, dk_head.row_range(0, keys), Write::kAdd);
+    gemm_serial(Trans::kYes, dp, Trans::kNo, qh, dk_head.row_range(range.begin, keys), Write::kAdd);
   }
 }
 

@@ -65,8 +65,6 @@ void Activations::plan(Arena& arena, const ModelConfig& c, int64_t max_rows, Mod
 
   for (size_t i = 0; i < lookups(c).size(); ++i)
     lookup_rows.push_back(static_cast<int32_t*>(arena.allocate(sizeof(int32_t) * max_rows)));
-  if (!lookup_rows.empty())
-    last_tokens = static_cast<int32_t*>(arena.allocate(sizeof(int32_t) * max_rows));
   groups = per_scale(wide);
   slots = per_scale(wide);
   const int64_t cross_layers = scales > 1 ? c.n_cross_attn_layers : 0;

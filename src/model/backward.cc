@@ -22,17 +22,17 @@ Model::Loss Model::forward_backward(std::span<const int32_t> ids, std::span<cons
 }
 
 // Logits, loss and the way back in one go: the logits' gradient takes their place.
-double Model::head_backward(ConstMat h, bool prior, std::span<const int32_t> targets, float scale,
+double Model::head_backward(ConstMat h, bool votes, std::span<const int32_t> targets, float scale,
                             Activations& a, Mat dh, const Weights& grads) const {
   const int64_t rows = a.rows(0);
   const Mat normed = a.scratch.normed.row_range(0, rows);
   const Mat d_normed = a.scratch.d_normed.row_range(0, rows);
   const Mat logits = a.logits.row_range(0, rows), dh_rows = dh.row_range(0, rows);
   head(h, a);
-  if (prior) add_prior(a);
+  if (votes) add_votes(a);
   const float* nll = a.nll.data;
   cross_entropy_backward(logits, targets, scale, a.nll.data);
-  if (prior) votes_backward(a, grads);
+  if (votes) votes_backward(a, grads);
 
   weights_.output.backward(normed, logits, d_normed, Write::kAssign, grads.output,
                            a.scratch.precision);

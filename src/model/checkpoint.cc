@@ -23,13 +23,6 @@ fs::path weights_file(const fs::path& path) {
   return path / kModelFile;
 }
 
-constexpr const char* kChances = "recall.chances";
-constexpr const char* kSuccessors = "recall.successors";
-
-std::vector<int64_t> flat(std::span<const float> values) {
-  return {static_cast<int64_t>(values.size())};
-}
-
 std::string recall_tensor(int64_t order) { return format("recall.{}.slots", order); }
 
 // Embedding tables are large and each row weighs little: half the bits are enough at rest.
@@ -47,7 +40,6 @@ void check_tensor_names(const SafetensorsFile& file, const std::vector<Parameter
   std::set<std::string> known;
   for (const Parameter& p : parameters) known.insert(p.name);
   for (int64_t n : config.recall.orders) known.insert(recall_tensor(n));
-  if (!config.recall.orders.empty()) known.insert({kChances, kSuccessors});
   for (const auto& [name, tensor] : file.tensors())
     if (!known.count(name))
       throw Error(format("{}: tensor '{}' is not part of the model that its axl_config describes",
@@ -81,12 +73,6 @@ void save_model(const Model& model, const fs::path& dir,
   for (size_t i = 0; i < recall.orders().size(); ++i)
     tensors.push_back(
         {recall_tensor(recall.orders()[i]), DType::kU32, {recall.slots()}, recall.data(i)});
-  const RecallPrior& prior = model.prior();
-  if (!recall.empty()) {
-    tensors.push_back({kChances, DType::kF32, flat(prior.chances()), prior.chances().data()});
-    tensors.push_back(
-        {kSuccessors, DType::kF32, flat(prior.successors()), prior.successors().data()});
-  }
   std::map<std::string, std::string> metadata = extra;
   metadata["format"] = "pt";
   metadata["axl_config"] = to_json(model.config());
@@ -111,11 +97,6 @@ Model load_model(const fs::path& path) {
   for (size_t i = 0; i < parsed.recall.orders.size(); ++i)
     read_slots(file, recall_tensor(parsed.recall.orders[i]), model.recall().slots(),
                model.recall().data(i));
-  if (!parsed.recall.orders.empty()) {
-    RecallPrior& prior = model.prior();
-    file.read_floats(kChances, flat(prior.chances()), prior.chances().data());
-    file.read_floats(kSuccessors, flat(prior.successors()), prior.successors().data());
-  }
   return model;
 }
 

@@ -7,6 +7,7 @@
 #include "axl/base/text.h"
 #include "axl/formats/fields_json.h"
 #include "axl/model/cost.h"
+#include "axl/model/lookup.h"
 
 namespace axl {
 namespace {
@@ -17,7 +18,7 @@ constexpr double kMaxParameters = 1e12;
 /// Keys beyond the PyTorch definition. A model file has them only where they are not at their
 /// defaults, which leave the definition as it is.
 bool is_extension(const Field& field) {
-  return field.name == "fusion" || field.name.starts_with("ngram.") ||
+  return field.name == "fusion" || field.name == "attention_window" || field.name == "repeats" || field.name.starts_with("ngram.") ||
          field.name.starts_with("recall.");
 }
 
@@ -93,6 +94,8 @@ Fields ModelConfig::fields() {
       {"max_seq_len", &max_seq_len, "N, context in bytes", 1, 1048576},
       {"rope_theta", &rope_theta, "base of the rotary position frequencies", 1, 1e12},
       {"norm_eps", &norm_eps, "added to the mean square inside RMSNorm", 1e-12, 0.1},
+      {"attention_window", &attention_window,
+       "tokens of a scale that a token sees, the last ones; 0 all of the context", 0, 1048576},
       {.name = "fusion",
        .target = &fusion,
        .help = "how the scales' views become one: a softmax gate, or their plain sum",
@@ -100,6 +103,10 @@ Fields ModelConfig::fields() {
       {"ngram.orders", &ngram.orders,
        "hashed n-gram embeddings: lengths in bytes, ascending; [] has none", 1, 64},
       {"ngram.rows", &ngram.rows, "rows of each length's table", 1, 16777216},
+      {"repeats", &repeats,
+       "tells the model what followed when the last n bytes stood in the context before: lengths n; "
+       "[] never",
+       1, kMemoryLevels - 1},
       {"recall.orders", &recall.orders,
        "memory of what followed in the training files: context lengths in bytes; [] has none", 1,
        64},
@@ -121,6 +128,7 @@ void ModelConfig::validate() const {
   }
   check_scales(*this);
   check_ascending("model.ngram.orders", ngram.orders);
+  check_ascending("model.repeats", repeats);
   check_ascending("model.recall.orders", recall.orders);
   // Within the ranges above the exact count fits into 64 bits, see cost.h.
   const double parameters = static_cast<double>(count_parameters(*this).total());

@@ -3,7 +3,6 @@
 #include <numeric>
 
 #include "axl/model/lookup.h"
-#include "axl/model/recall.h"
 
 namespace axl {
 namespace {
@@ -48,8 +47,7 @@ ParameterCounts count_parameters(const ModelConfig& c) {
   counts.gate = S > 1 && c.fusion == "gate" ? S * S * D : 0;
   counts.output = D + kVocab * D;
   for (const Lookup& lookup : lookups(c)) counts.tables += lookup.rows * D;
-  const int64_t orders = c.recall.orders.size();
-  counts.tables += 2 * orders * orders * kRecallLevels;
+  counts.tables += vote_rows(c) * kMemoryLevels;
   return counts;
 }
 

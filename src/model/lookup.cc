@@ -1,7 +1,5 @@
 #include "axl/model/lookup.h"
 
-#include "axl/model/recall.h"
-
 namespace axl {
 
 std::vector<Lookup> lookups(const ModelConfig& config) {
@@ -10,8 +8,14 @@ std::vector<Lookup> lookups(const ModelConfig& config) {
     all.push_back({Lookup::Kind::kNgram, n, config.ngram.rows});
   for (int64_t n : config.recall.orders)
     for (Lookup::Kind kind : {Lookup::Kind::kRecallFirst, Lookup::Kind::kRecallSecond})
-      all.push_back({kind, n, 256 * kRecallLevels});
+      all.push_back({kind, n, 256 * kMemoryLevels});
+  for (int64_t n : config.repeats) all.push_back({Lookup::Kind::kRepeat, n, 256 * kMemoryLevels});
   return all;
+}
+
+int64_t vote_rows(const ModelConfig& config) {
+  const int64_t orders = config.recall.orders.size(), repeats = config.repeats.size();
+  return std::max<int64_t>(1, orders) * (2 * orders + repeats);
 }
 
 uint64_t hash_tokens(const int32_t* tokens, int64_t count) {

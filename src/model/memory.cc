@@ -1,5 +1,6 @@
-// How a byte reads the model's memories: embedding tables, and the recall memory's prior.
+// How a byte reads the model's memories: embedding tables, and the votes for what it recalls.
 #include <algorithm>
+#include <array>
 #include <vector>
 
 #include "axl/kernels/row_blocks.h"
@@ -12,24 +13,56 @@ namespace {
 // rate a step.
 constexpr float kVoteScale = 16.0f;
 
-}  // namespace
-void Model::look_up(std::span<const int32_t> ids, Activations& a, const Cache* cache) const {
-  if (lookups_.empty()) return;
-  std::copy(ids.begin(), ids.end(), a.last_tokens);
-  for (size_t i = 0; i < a.bytes.size(); ++i) {
-    const Segment& s = a.bytes[i];
-    const int32_t* tokens = ids.data() + s.row;  // from the sequence's first
-    if (cache) {
-      std::copy_n(tokens, s.count, cache->ids[i] + s.begin);
-      tokens = cache->ids[i];
-    }
-    for_row_blocks(s.count, [&](int64_t, int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) look_up_row(tokens, s.begin + r + 1, s.row + r, a);
-    });
+/// For tokens begin .. end − 1 of a sequence: the byte that followed the last earlier place where
+/// the same n tokens stood, with the length of the repeat as its level; -1 where there is none.
+void find_repeats(const int32_t* tokens, int64_t begin, int64_t end, int64_t n, int32_t* rows) {
+  constexpr int64_t kHeads = 1 << 13;
+  std::array<int32_t, kHeads> last_end;  // of the n tokens with each hash
+  last_end.fill(-1);
+  for (int64_t i = n - 1; i < end; ++i) {
+    int32_t& head = last_end[row_of(hash_tokens(tokens + i + 1 - n, n), kHeads)];
+    const int64_t earlier = head;
+    head = static_cast<int32_t>(i);
+    if (i < begin) continue;
+    int64_t length = 0;
+    while (length < kMemoryLevels - 1 && length <= earlier &&
+           tokens[earlier - length] == tokens[i - length])
+      ++length;
+    const bool repeats = length >= n && tokens[earlier + 1] < 256;
+    rows[i - begin] = repeats ? memory_row(tokens[earlier + 1], length) : -1;
   }
+  for (int64_t i = begin; i < std::min(n - 1, end); ++i) rows[i - begin] = -1;
 }
 
-// The tokens read so far are tokens[0, count); contexts never reach back before them.
+}  // namespace
+
+void Model::look_up(std::span<const int32_t> ids, Activations& a, const Cache* cache) const {
+  if (lookups_.empty()) return;
+  for (size_t i = 0; i < a.bytes.size(); ++i) {
+    if (!cache) continue;
+    const Segment& s = a.bytes[i];
+    std::copy_n(ids.data() + s.row, s.count, cache->ids[i] + s.begin);
+  }
+  // The tokens of a sequence from its first, which contexts never reach back before.
+  const auto tokens_of = [&](int64_t i) {
+    return cache ? cache->ids[i] : ids.data() + a.bytes[i].row;
+  };
+  for (size_t i = 0; i < a.bytes.size(); ++i) {
+    const Segment& s = a.bytes[i];
+    for_row_blocks(s.count, [&](int64_t, int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r)
+        look_up_row(tokens_of(i), s.begin + r + 1, s.row + r, a);
+    });
+  }
+  const int64_t repeats = config_.repeats.size(), first = lookups_.size() - repeats;
+  parallel_for(repeats * a.bytes.size(), [&](int64_t task) {
+    const int64_t i = task / repeats, t = first + task % repeats;
+    const Segment& s = a.bytes[i];
+    find_repeats(tokens_of(i), s.begin, s.end(), lookups_[t].order, a.lookup_rows[t] + s.row);
+  });
+}
+
+// The tokens read so far are tokens[0, count).
 void Model::look_up_row(const int32_t* tokens, int64_t count, int64_t row, Activations& a) const {
   const Recall* recall = &recall_;
   if (!a.cross_fit.odd.empty())
@@ -41,28 +74,27 @@ void Model::look_up_row(const int32_t* tokens, int64_t count, int64_t row, Activ
         n > count ? -1 : row_of(hash_tokens(tokens + count - n, n), lookups_[t].rows);
   }
   for (size_t i = 0; i < config_.recall.orders.size(); ++i) {
-    const int64_t n = config_.recall.orders[i];
-    Recall::Entry entry;
-    if (n <= count) entry = recall->find(i, hash_tokens(tokens + count - n, n));
-    const RecalledRow recalled = recalled_row(entry);
-    a.lookup_rows[ngrams + 2 * i][row] = recalled.first;
-    a.lookup_rows[ngrams + 2 * i + 1][row] = recalled.second;
+    const int64_t n = config_.recall.orders[i], t = ngrams + 2 * i;
+    Recall::Entry e;
+    if (n <= count) e = recall->find(i, hash_tokens(tokens + count - n, n));
+    a.lookup_rows[t][row] = e.first_count > 0 ? memory_row(e.first, e.level()) : -1;
+    a.lookup_rows[t + 1][row] = e.second_count > 0 ? memory_row(e.second, e.level()) : -1;
   }
 }
 
-// body(row of votes, level, byte) for whatever byte r recalls. How much an order counts depends on
-// the longest order that recalls anything at all.
+// body(row of votes, level, byte) for whatever byte r recalls. How much each memory counts depends
+// on the longest order that recalls anything at all.
 template <class Body>
 void Model::for_each_vote(const Activations& a, int64_t r, const Body& body) const {
-  const int64_t orders = config_.recall.orders.size(), ngrams = config_.ngram.orders.size();
-  int64_t longest = orders - 1;
+  const int64_t ngrams = config_.ngram.orders.size(), voters = lookups_.size() - ngrams;
+  int64_t longest = std::max<int64_t>(1, config_.recall.orders.size()) - 1;
   while (longest > 0 && a.lookup_rows[ngrams + 2 * longest][r] < 0) --longest;
-  for (int64_t v = 0; v < 2 * (longest + 1); ++v)
+  for (int64_t v = 0; v < voters; ++v)
     if (const int32_t row = a.lookup_rows[ngrams + v][r]; row >= 0)
-      body(2 * orders * longest + v, row % kRecallLevels, row / kRecallLevels);
+      body(longest * voters + v, row % kMemoryLevels, row / kMemoryLevels);
 }
 
-void Model::add_prior(Activations& a) const {
+void Model::add_votes(Activations& a) const {
   if (weights_.votes.rows == 0) return;
   for_row_blocks(a.rows(0), [&](int64_t, int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r)

@@ -19,7 +19,6 @@ Model::Model(const ModelConfig& config)
       memory_(sizeof(float) * axl::parameter_count(parameters_)),
       weights_(config),
       recall_(config.recall),
-      prior_(config.recall.orders.size()),
       lookups_(lookups(config)) {
   weights_.bind(memory_.floats(), true);
   const int64_t positions = config_.max_seq_len, half = config_.head_size() / 2;
@@ -85,7 +84,8 @@ void Model::embed(std::span<const int32_t> ids, Activations& a, const Cache* cac
 AttentionPlan Model::stack_plan(int64_t scale, const Activations& a) const {
   const int64_t factor = weights_.scales[scale].factor;
   const Segments* tokens = &a.segments[scale];
-  return {config_.n_heads, &rope_, tokens, tokens, factor, factor, false};
+  return {config_.n_heads, &rope_, tokens, tokens, factor, factor, false,
+          config_.attention_window};
 }
 
 AttentionPlan Model::cross_plan(const Weights::Pair& p, const Activations& a) const {
@@ -95,7 +95,8 @@ AttentionPlan Model::cross_plan(const Weights::Pair& p, const Activations& a) co
           &a.segments[p.source],
           weights_.scales[p.target].factor,
           weights_.scales[p.source].factor,
-          true};
+          true,
+          config_.attention_window};
 }
 
 void Model::run_stack(int64_t scale, Activations& a, const Cache* cache) const {

@@ -83,13 +83,6 @@ int64_t Recall::Entry::level() const {
   return first_class(first_count) * 4 + second_class(second_count);
 }
 
-RecalledRow recalled_row(const Recall::Entry& entry) {
-  if (entry.first_count == 0) return {};
-  const auto level = static_cast<int32_t>(entry.level());
-  const auto row = [&](uint8_t byte) { return byte * static_cast<int32_t>(kRecallLevels) + level; };
-  return {row(entry.first), entry.second_count > 0 ? row(entry.second) : -1};
-}
-
 Recall::Recall(const ModelConfig::Recall& config)
     : orders_(config.orders),
       slots_(orders_.empty() ? 0 : int64_t{1} << config.bits),

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "axl/model/lookup.h"
-#include "axl/model/recall.h"
 
 namespace axl {
 namespace {
@@ -43,8 +42,7 @@ Weights::Weights(const ModelConfig& c) {
   out_norm = norm;
   output = {shape(kVocab, d)};
   for (const Lookup& lookup : lookups(c)) tables.push_back(shape(lookup.rows, d));
-  const int64_t orders = c.recall.orders.size();
-  if (orders > 0) votes = shape(2 * orders * orders, kRecallLevels);
+  if (const int64_t rows = vote_rows(c)) votes = shape(rows, kMemoryLevels);
 }
 
 void Weights::bind(float* data, bool with_tables) {

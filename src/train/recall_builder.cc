@@ -6,7 +6,6 @@
 
 #include "axl/base/parallel.h"
 #include "axl/base/tokens.h"
-#include "axl/model/lookup.h"
 
 namespace axl {
 namespace {
@@ -53,35 +52,6 @@ void build_recall(const Corpus& corpus, Recall& even, Recall& odd,
     done = end;
     if (progress && progress(done)) return;
   }
-}
-
-RecallPrior::Calibration calibrate_recall(const Corpus& corpus, const Recall& even,
-                                          const Recall& odd) {
-  constexpr int64_t kSamples = 64, kLength = 1 << 15;
-  const int64_t orders = even.orders().size();
-  std::vector<RecallPrior::Calibration> parts(kSamples, RecallPrior::Calibration(orders));
-  const int64_t length = std::min<uint64_t>(kLength, corpus.tokens());
-  parallel_for(kSamples, [&](int64_t i) {
-    std::vector<int32_t> tokens(length);
-    const auto scored = std::make_unique<bool[]>(length);
-    const uint64_t begin = (corpus.tokens() - length) * i / (kSamples - 1);
-    corpus.read(begin, length, tokens.data(), scored.get());
-    int64_t document = corpus.document_at(begin);
-    std::vector<RecalledRow> rows(orders);
-    for (int64_t t = 0; t + 1 < length; ++t) {
-      if (t > 0 && tokens[t] == kBos) ++document;
-      const Recall& other = document % 2 == 1 ? even : odd;
-      for (int64_t o = 0; o < orders; ++o) {
-        const int64_t n = even.orders()[o];
-        rows[o] = n > t + 1 ? RecalledRow{}
-                            : recalled_row(other.find(o, hash_tokens(&tokens[t + 1 - n], n)));
-      }
-      if (tokens[t + 1] != kBos) parts[i].count(rows, tokens[t], tokens[t + 1]);
-    }
-  });
-  RecallPrior::Calibration all(orders);
-  for (const RecallPrior::Calibration& part : parts) all += part;
-  return all;
 }
 
 }  // namespace axl

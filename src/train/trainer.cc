@@ -107,7 +107,6 @@ void Trainer::remember_corpus(const TrainCallbacks& call) {
   model_.recall() = Recall(config_.model.recall);
   model_.recall().merge(even_);
   model_.recall().merge(odd_);
-  model_.prior().calibrate(calibrate_recall(corpus_, even_, odd_));
 }
 
 std::vector<OptimizerState> Trainer::optimizer_state() const {

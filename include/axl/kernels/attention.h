@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "axl/tensor/view.h"
@@ -17,7 +18,12 @@ namespace axl {
 struct AttentionHeads {
   int64_t heads = 1;
   int64_t query_begin = 0, query_factor = 1, key_factor = 1;
+  int64_t window = 0;  ///< of the keys that have ended, a query reads the last so many; 0 all
 
+  /// A query reads keys [first_visible, visible).
+  int64_t first_visible(int64_t query, int64_t keys) const {
+    return window > 0 ? std::max<int64_t>(0, visible(query, keys) - window) : 0;
+  }
   int64_t visible(int64_t query, int64_t keys) const {
     const int64_t seen = query_factor * (query_begin + query + 1) / key_factor;
     return seen < keys ? seen : keys;

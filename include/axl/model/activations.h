@@ -46,7 +46,6 @@ struct Activations {
   int64_t rows(int64_t scale) const { return total_rows(segments[scale]); }
 
   std::vector<int32_t*> lookup_rows;  ///< [table] [R], -1 where a byte reads no row
-  int32_t* last_tokens = nullptr;     ///< [R] the ids of the last pass; null without tables
 
   /// Which memory each row recalls from, instead of the model's own: rows of even and odd documents
   /// (cross-fitting, see Recall). Empty outside training.

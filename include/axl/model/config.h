@@ -21,6 +21,7 @@ struct ModelConfig {
   int64_t max_seq_len = 256;                            ///< N, context in bytes
   double rope_theta = 10000.0;
   double norm_eps = 1e-5;
+  int64_t attention_window = 0;  ///< tokens that a token sees of each scale; 0: all
   std::string fusion = "gate";  ///< how the scales' views become one: gate or sum
 
   /// Hashed n-gram embeddings (nn/ngram.h): none without orders.
@@ -29,6 +30,9 @@ struct ModelConfig {
     int64_t rows = 32768;  ///< of each order's table
     bool operator==(const Ngram&) const = default;
   } ngram;
+
+  /// Lengths of repeats within the context that the model is told about; none without lengths.
+  std::vector<int64_t> repeats;
 
   /// Memory of what followed in the training files (model/recall.h): none without orders.
   struct Recall {

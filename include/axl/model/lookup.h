@@ -8,17 +8,28 @@
 namespace axl {
 
 /// An embedding table beside the byte's own, and how a byte finds its row in it: by a hash of the
-/// last n tokens (n-gram embeddings, BLT, arXiv:2412.09871, section 3.2.1), or by what the recall
-/// memory says has followed them most, or second most, often.
+/// last n tokens (n-gram embeddings, BLT, arXiv:2412.09871, section 3.2.1); by what the recall
+/// memory says has followed them most, or second most, often; or by what followed them when they
+/// last stood in this very context.
 struct Lookup {
-  enum class Kind { kNgram, kRecallFirst, kRecallSecond };
+  enum class Kind { kNgram, kRecallFirst, kRecallSecond, kRepeat };
   Kind kind;
   int64_t order;  ///< n
   int64_t rows;
 };
 
-/// All tables of a model: one for each n-gram order, then two for each recall order.
+/// All tables of a model: one for each n-gram order, two for each recall order, one for each length
+/// of repeats.
 std::vector<Lookup> lookups(const ModelConfig& config);
+
+/// A memory names a byte and says in one of so many levels how sure it is.
+inline constexpr int64_t kMemoryLevels = 28;
+inline int32_t memory_row(int32_t byte, int64_t level) {
+  return byte * static_cast<int32_t>(kMemoryLevels) + static_cast<int32_t>(level);
+}
+
+/// Rows of vote weights: for each memory table, at each longest recall order that found something.
+int64_t vote_rows(const ModelConfig& config);
 
 /// Hash of `count` tokens. Every bit of the result depends on every token.
 uint64_t hash_tokens(const int32_t* tokens, int64_t count);

@@ -38,8 +38,6 @@ class Model {
   /// The memory of what followed in the training files; empty unless configured.
   Recall& recall() { return recall_; }
   const Recall& recall() const { return recall_; }
-  RecallPrior& prior() { return prior_; }
-  const RecallPrior& prior() const { return prior_; }
 
   /// Runs the tokens that a.lay_out() announced, ids [R], and leaves a.fused, a.states and
   /// a.fusion.alpha. With a cache, earlier tokens are read from it and the new ones added.
@@ -48,7 +46,7 @@ class Model {
   /// a.logits [R, V] of the fused state, or of the fine stack alone.
   void logits(Activations& a) const {
     head(a.fused, a);
-    add_prior(a);
+    add_votes(a);
   }
   void fine_logits(Activations& a) const { head(a.states[0][0], a); }
 
@@ -82,7 +80,7 @@ class Model {
   void embed(std::span<const int32_t> ids, Activations& a, const Cache* cache) const;
   void look_up(std::span<const int32_t> ids, Activations& a, const Cache* cache) const;
   void look_up_row(const int32_t* tokens, int64_t count, int64_t row, Activations& a) const;
-  void add_prior(Activations& a) const;
+  void add_votes(Activations& a) const;
   template <class Body>
   void for_each_vote(const Activations& a, int64_t r, const Body& body) const;
   void votes_backward(Activations& a, const Weights& grads) const;
@@ -90,7 +88,7 @@ class Model {
   void run_cross(int64_t layer, Activations& a, const Cache* cache) const;
   void fuse(Activations& a, const Cache* cache) const;
   void head(ConstMat h, Activations& a) const;
-  double head_backward(ConstMat h, bool prior, std::span<const int32_t> targets, float scale, Activations& a,
+  double head_backward(ConstMat h, bool votes, std::span<const int32_t> targets, float scale, Activations& a,
                        Mat dh, const Weights& grads) const;
   void backward(std::span<const int32_t> ids, bool fine, Activations& a,
                 const Weights& grads) const;
@@ -109,7 +107,6 @@ class Model {
   Weights weights_;
   RopeTable rope_;
   Recall recall_;
-  RecallPrior prior_;
   std::vector<Lookup> lookups_;
 };
 

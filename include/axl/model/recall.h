@@ -4,7 +4,6 @@
 #include <span>
 #include <vector>
 
-#include "axl/base/tokens.h"
 #include "axl/model/config.h"
 #include "axl/tensor/arena.h"
 
@@ -25,7 +24,7 @@ class Recall {
   struct Entry {
     uint8_t first = 0, second = 0;              ///< bytes
     uint8_t first_count = 0, second_count = 0;  ///< of at most 15; 0: there is no such byte
-    int64_t level() const;                      ///< both counts in one of kRecallLevels classes
+    int64_t level() const;                      ///< both counts in one of kMemoryLevels classes
   };
 
   Recall() = default;
@@ -53,52 +52,6 @@ class Recall {
   std::vector<int64_t> orders_;
   int64_t slots_ = 0;
   Buffer memory_;  ///< [orders, slots] of: check 8 bits, first 8, second 8, counts 4 + 4
-};
-
-/// Classes of a pair of counts.
-inline constexpr int64_t kRecallLevels = 28;
-
-/// What an entry looks like in the model's lookup rows: byte · kRecallLevels + level, or -1.
-struct RecalledRow {
-  int32_t first = -1, second = -1;
-};
-RecalledRow recalled_row(const Recall::Entry& entry);
-
-/// The distribution of the next byte that the memory alone suggests, by backing off from the
-/// longest context to the shortest as PPM does: at each order, the bytes that longer contexts have
-/// not named share out what is left by calibrated probabilities; the rest follows the last byte's
-/// own successors.
-class RecallPrior {
- public:
-  /// How often the first and the second byte of an entry came true, for each order, level and
-  /// choice of bytes not named before.
-  struct Calibration {
-    struct Cell {
-      double seen = 0, first = 0, second = 0;
-    };
-    std::vector<Cell> cells;
-    std::vector<double> successors;  ///< [V, V] counts
-    explicit Calibration(int64_t orders);
-    /// One observation: what each order recalls, shortest first, the last token and the next.
-    void count(std::span<const RecalledRow> rows, int32_t last, int32_t next);
-    Calibration& operator+=(const Calibration& other);
-  };
-
-  RecallPrior() = default;
-  explicit RecallPrior(int64_t orders);
-  void calibrate(const Calibration& calibration);
-
-  /// logits[v] += log p(v), v < V.
-  void add_log_probabilities(std::span<const RecalledRow> rows, int32_t last, float* logits) const;
-
-  /// Its tables, for files: [orders, levels, 3, 2] probabilities and [V, V] logarithms.
-  std::span<float> chances() { return chances_; }
-  std::span<const float> chances() const { return chances_; }
-  std::span<float> successors() { return successors_; }
-  std::span<const float> successors() const { return successors_; }
-
- private:
-  std::vector<float> chances_, successors_;
 };
 
 }  // namespace axl

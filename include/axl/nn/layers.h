@@ -74,6 +74,7 @@ struct AttentionPlan {
   int64_t query_factor = 1, key_factor = 1;
   /// Positions are byte indices at which tokens end (cross-scale) or token counts (a stack's own).
   bool byte_positions = false;
+  int64_t window = 0;  ///< of the keys, a query sees the last so many; 0 all
 };
 
 /// The projections of multi-head attention, [D, D] each, adjacent in memory in this order, so that

@@ -13,9 +13,4 @@ namespace axl {
 void build_recall(const Corpus& corpus, Recall& even, Recall& odd,
                   const std::function<bool(uint64_t)>& progress = nullptr);
 
-/// What came true of what the memories say about text that is not in them, on a sample of the
-/// corpus.
-RecallPrior::Calibration calibrate_recall(const Corpus& corpus, const Recall& even,
-                                          const Recall& odd);
-
 }  // namespace axl
