@@ -11,12 +11,14 @@ size_t cache_bytes(const Model& model, int64_t sequences) {
   return measure.used();
 }
 
-// Whole groups of every scale, so that a pass over several sequences completes no more coarse
-// tokens than its rows divided by the factor: the room that Activations plans for.
 int64_t tokens_per_pass(const ModelConfig& config, int64_t sequences) {
-  const int64_t rows = std::min(kPrefillRows / sequences, config.max_seq_len);
-  const int64_t factor = config.max_factor();
-  return std::max<int64_t>(1, (rows + factor - 1) / factor) * factor;
+  return std::clamp<int64_t>(kPrefillRows / sequences, 1, config.max_seq_len);
+}
+
+// Each sequence may complete ⌈portion / factor⌉ tokens of a scale in one pass, where Activations
+// plans ⌈rows / factor⌉ for all of them.
+int64_t rows_per_pass(const ModelConfig& config, int64_t sequences) {
+  return sequences * (tokens_per_pass(config, sequences) + config.max_factor() - 1);
 }
 
 }  // namespace
@@ -31,7 +33,8 @@ Session::Session(const Model& model, int64_t sequences)
       windows_(sequences),
       portion_(tokens_per_pass(model.config(), sequences)),
       cache_memory_(cache_bytes(model, sequences)),
-      activations_(model.config(), sequences * portion_, Activations::Mode::kInference) {
+      activations_(model.config(), rows_per_pass(model.config(), sequences),
+                   Activations::Mode::kInference) {
   Arena arena(cache_memory_.data(), cache_memory_.bytes());
   cache_ = Cache(arena, model.weights(), sequences, model.config().max_seq_len);
 }
