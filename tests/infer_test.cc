@@ -74,6 +74,34 @@ TEST_P(Shapes, DecodingInChunksEqualsTheFullForward) {
   }
 }
 
+TEST_P(Shapes, SeveralSequencesInStepEqualEachAlone) {
+  // 250 tokens of each: beyond the context of 200, so that all drop their oldest half at once.
+  constexpr int64_t kSequences = 7, kLength = 250;
+  std::vector<std::vector<int32_t>> ids(kSequences);
+  for (int64_t i = 0; i < kSequences; ++i)
+    for (int64_t k = 0; k < kLength; ++k) ids[i].push_back((k * k + 31 * i * k) % 256);
+  Session together(model_, kSequences);
+  std::vector<Session> alone;
+  for (int64_t i = 0; i < kSequences; ++i) alone.emplace_back(model_);
+  int64_t done = 0;
+  for (int64_t count : {1, 1, 3, 50, 1, 1, 1, 1, 130, 1, 1, 1, 57, 1}) {
+    std::vector<int32_t> tokens;
+    for (const auto& sequence : ids)
+      tokens.insert(tokens.end(), &sequence[done], &sequence[done] + count);
+    const std::span<const float> logits = together.append(tokens);
+    ASSERT_EQ(logits.size(), static_cast<size_t>(kSequences * kVocab));
+    for (int64_t i = 0; i < kSequences; ++i) {
+      const auto expected = alone[i].append({&ids[i][done], static_cast<size_t>(count)});
+      ASSERT_LT(relative_error(&logits[i * kVocab], expected.data(), kVocab), 1e-4)
+          << "sequence " << i << " after " << done + count;
+    }
+    ASSERT_EQ(together.dropped(), alone[0].dropped());
+    done += count;
+  }
+  EXPECT_EQ(done, kLength);
+  EXPECT_GT(together.dropped(), 0);
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Models, Shapes,
     testing::Combine(testing::Values(std::vector<int64_t>{1, 2, 4}, std::vector<int64_t>{1},

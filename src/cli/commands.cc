@@ -6,6 +6,8 @@ namespace axl {
 Action setup_train(CLI::App& app, Globals& globals);
 Action setup_generate(CLI::App& app, Globals& globals);
 Action setup_eval_ppl(CLI::App& app, Globals& globals);
+Action setup_compress(CLI::App& app, Globals& globals);
+Action setup_decompress(CLI::App& app, Globals& globals);
 Action setup_info(CLI::App& app, Globals& globals);
 Action setup_bench(CLI::App& app, Globals& globals);
 
@@ -14,6 +16,8 @@ constexpr Command kCommands[] = {
     {"train", "trains a model on your files", setup_train},
     {"generate", "continues a text", setup_generate},
     {"eval-ppl", "scores files: bits per byte and perplexity", setup_eval_ppl},
+    {"compress", "makes a file smaller by the model's predictions, without loss", setup_compress},
+    {"decompress", "restores what compress wrote", setup_decompress},
     {"info", "dimensions, size and cost of a model or configuration", setup_info},
     {"bench", "measures training, generating and products against this machine's ceiling",
      setup_bench},

@@ -38,7 +38,8 @@ struct Activations {
   int64_t max_rows() const { return max_rows_; }
 
   /// Says which tokens the next pass is about: at most max_rows of them, either whole sequences
-  /// from their beginning or any run of one sequence.
+  /// from their beginning or, with a cache, a run of each. Room for a scale's tokens is planned as
+  /// max_rows / factor, rounded up: several runs must not complete more.
   void lay_out(const Segments& new_bytes);
 
   Segments bytes;                  ///< rows of the finest scale

@@ -8,7 +8,7 @@ namespace axl {
 
 /// Where one sequence's new tokens lie in the rows of a buffer: rows [row, row + count) are tokens
 /// begin .. begin + count − 1 of that sequence. Training runs B sequences from their beginning; a
-/// decoding session runs one sequence a few tokens at a time.
+/// decoding session runs one or more of them a few tokens at a time.
 struct Segment {
   int64_t row = 0, begin = 0, count = 0;
   int64_t end() const { return begin + count; }
