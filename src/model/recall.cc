@@ -48,18 +48,20 @@ int64_t bucket_of(uint64_t hash, int64_t slots) { return row_of(hash, slots / kW
 
 bool holds(uint32_t bits, uint8_t check) { return bits >> 24 == check && (bits & 0xF0) != 0; }
 
-// A new context takes the place of the one seen least, which loses weight each time it survives.
-void observe_byte(uint32_t* bucket, uint8_t check, uint8_t byte) {
+// Counts a byte after a context; returns whether the context was known. One that is not is taken up
+// if `admit`, in the place of the one seen least, which loses weight each time it survives.
+bool observe_byte(uint32_t* bucket, uint8_t check, uint8_t byte, bool admit) {
   uint32_t* weakest = bucket;
   for (uint32_t* slot = bucket; slot < bucket + kWays; ++slot) {
     if (holds(*slot, check)) {
       Slot known = Slot::unpack(*slot);
       known.count(byte);
       *slot = known.pack();
-      return;
+      return true;
     }
     if ((*slot >> 4 & 15) < (*weakest >> 4 & 15)) weakest = slot;
   }
+  if (!admit) return false;
   Slot slot = Slot::unpack(*weakest);
   if (slot.first_count > 1) {
     --slot.first_count;
@@ -68,6 +70,7 @@ void observe_byte(uint32_t* bucket, uint8_t check, uint8_t byte) {
     slot = {check, byte, 0, 1, 0};
   }
   *weakest = slot.pack();
+  return false;
 }
 
 int64_t first_class(int count) {  // 1, 2, 3, 4-5, 6-7, 8-10, 11-15
@@ -88,21 +91,29 @@ Recall::Recall(const ModelConfig::Recall& config)
       slots_(orders_.empty() ? 0 : int64_t{1} << config.bits),
       memory_(sizeof(uint32_t) * slots_ * orders_.size()) {}
 
-void Recall::observe(int64_t order_index, std::span<const int32_t> tokens, int64_t from) {
-  const int64_t order = orders_[order_index], count = tokens.size();
-  uint32_t* table = data(order_index);
+void Recall::observe(std::span<const int32_t> tokens, int64_t from) {
   // Slots lie anywhere in memory: many are asked for before the first is needed.
   constexpr int64_t kAhead = 32;
+  const int64_t count = tokens.size();
   std::array<uint64_t, kAhead> hashes;
-  for (int64_t begin = std::max(from, order); begin < count; begin += kAhead) {
+  for (int64_t begin = from; begin < count; begin += kAhead) {
     const int64_t n = std::min(kAhead, count - begin);
-    for (int64_t i = 0; i < n; ++i) {
-      hashes[i] = hash_tokens(tokens.data() + begin + i - order, order);
-      __builtin_prefetch(table + bucket_of(hashes[i], slots_), 1);
+    std::array<bool, kAhead> known;  // the next shorter context, before this byte
+    known.fill(true);
+    for (size_t o = 0; o < orders_.size(); ++o) {
+      const int64_t order = orders_[o], skip = std::clamp<int64_t>(order - begin, 0, n);
+      uint32_t* table = data(o);
+      for (int64_t i = skip; i < n; ++i) {
+        hashes[i] = hash_tokens(tokens.data() + begin + i - order, order);
+        __builtin_prefetch(table + bucket_of(hashes[i], slots_), 1);
+      }
+      for (int64_t i = skip; i < n; ++i) {
+        const int32_t token = tokens[begin + i];
+        if (token >= 256) continue;
+        known[i] = observe_byte(table + bucket_of(hashes[i], slots_), check_of(hashes[i]),
+                                static_cast<uint8_t>(token), known[i]);
+      }
     }
-    for (int64_t i = 0; i < n; ++i)
-      if (const int32_t token = tokens[begin + i]; token < 256)
-        observe_byte(table + bucket_of(hashes[i], slots_), check_of(hashes[i]), token);
   }
 }
 

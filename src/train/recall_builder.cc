@@ -36,8 +36,7 @@ std::vector<Run> document_runs(std::span<const int32_t> chunk, int64_t fresh, in
 
 void build_recall(const Corpus& corpus, Recall& even, Recall& odd,
                   const std::function<bool(uint64_t)>& progress) {
-  const int64_t orders = even.orders().size();
-  const uint64_t overlap = orders ? even.orders().back() : 0;
+  const uint64_t overlap = even.empty() ? 0 : even.orders().back();
   std::vector<int32_t> tokens(kChunk + overlap);
   const auto scored = std::make_unique<bool[]>(tokens.size());
   for (uint64_t done = 0; done < corpus.tokens();) {
@@ -46,8 +45,9 @@ void build_recall(const Corpus& corpus, Recall& even, Recall& odd,
     corpus.read(begin, end - begin, tokens.data(), scored.get());
     const std::vector<Run> runs =
         document_runs({tokens.data(), end - begin}, done - begin, corpus.document_at(begin));
-    parallel_for_dynamic(orders, [&](int64_t i) {
-      for (const Run& run : runs) (run.odd ? odd : even).observe(i, run.tokens, run.from);
+    parallel_for(2, [&](int64_t half) {
+      for (const Run& run : runs)
+        if (run.odd == (half == 1)) (run.odd ? odd : even).observe(run.tokens, run.from);
     });
     done = end;
     if (progress && progress(done)) return;

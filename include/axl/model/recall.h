@@ -37,10 +37,10 @@ class Recall {
     return static_cast<uint32_t*>(memory_.data()) + order_index * slots_;
   }
 
-  /// Counts, for the order of that index, each byte tokens[i] for i >= from after the `order`
-  /// tokens before it. Marks are part of contexts and never counted. Different orders may be
-  /// filled by different threads.
-  void observe(int64_t order_index, std::span<const int32_t> tokens, int64_t from);
+  /// Counts each byte tokens[i], i >= from, after the tokens before it. Marks are part of contexts
+  /// and never counted. A context is taken up only once the next shorter one is known, so that text
+  /// which never repeats fills the table of the shortest order alone.
+  void observe(std::span<const int32_t> tokens, int64_t from);
 
   /// What followed the context with this hash_tokens(); all zero when nothing is known.
   Entry find(int64_t order_index, uint64_t hash) const;
