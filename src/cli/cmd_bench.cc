@@ -70,6 +70,11 @@ double gemm_ceiling(double seconds, Precision precision) {
   return best;
 }
 
+/// Whose products they are.
+const char* gemm_maker(Precision precision) {
+  return precision == Precision::kBf16 ? "axl" : gemm_backend();
+}
+
 /// Bytes per second at which all threads together read `bytes` of memory again and again: a cache's
 /// speed where they fit into one.
 double read_bandwidth(int64_t bytes, double seconds) {
@@ -139,7 +144,7 @@ Json bench_train(const Config& config, double seconds) {
           {"threads", max_threads()},
           {"precision", precision_name(precision)},
           {"isa", gemm_isa()},
-          {"gemm", gemm_backend()},
+          {"gemm", gemm_maker(precision)},
           {"config", config.name},
           {"batch_size", t.batch_size},
           {"optimizer", t.optimizer}};
@@ -217,12 +222,9 @@ Json bench_gemm(const Config& config, double seconds) {
                     {"gflops", speed / 1e9},
                     {"of_ceiling", speed / ceiling}});
   }
-  return {{"ceiling_gflops", ceiling / 1e9},
-          {"threads", max_threads()},
-          {"precision", precision_name(precision)},
-          {"isa", gemm_isa()},
-          {"gemm", gemm_backend()},
-          {"products", list}};
+  return {{"ceiling_gflops", ceiling / 1e9},        {"threads", max_threads()},
+          {"precision", precision_name(precision)}, {"isa", gemm_isa()},
+          {"gemm", gemm_maker(precision)},          {"products", list}};
 }
 
 Model model_to_measure(const Options& o, const Globals& globals) {

@@ -113,17 +113,18 @@ void swiglu(ConstMat gate_up, Mat act) {
   });
 }
 
-void swiglu_backward(ConstMat gate_up, ConstMat d_act, Mat d_gate_up) {
+void swiglu_backward(ConstMat gate_up, Mat d_act, Mat d_gate_up) {
   const int64_t f = d_act.cols;
   for_row_blocks(d_act.rows, [&](int64_t, int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
-      const float *gate = gate_up.row(r), *up = gate + f, *d = d_act.row(r);
-      float *d_gate = d_gate_up.row(r), *d_up = d_gate + f;
+      const float *gate = gate_up.row(r), *up = gate + f;
+      float *d = d_act.row(r), *d_gate = d_gate_up.row(r), *d_up = d_gate + f;
 #pragma omp simd
       for (int64_t i = 0; i < f; ++i) {
         const float s = sigmoid(gate[i]);
         d_up[i] = d[i] * gate[i] * s;
         d_gate[i] = d[i] * up[i] * s * (1.0f + gate[i] * (1.0f - s));
+        d[i] = gate[i] * s * up[i];
       }
     }
   });

@@ -9,8 +9,12 @@
 
 // Operands are rounded to bf16 while they are packed, in pairs of neighbours along k, which is what
 // VDPBF16PS multiplies: acc[j] += a.low · b[j].low + a.high · b[j].high for 16 columns j at once.
-// B is packed whole, once; each block of rows of A by the thread that multiplies it. Measured at
-// 4096 rows this is 1.5 to 3 times oneDNN's bf16 matmul with operands converted beforehand.
+// B is packed whole, once; each block of rows of A by the thread that multiplies it.
+//
+// oneDNN 2.7 multiplies operands that are bf16 already 10 to 20 % faster, but ours are f32. With
+// the conversion it is 0 to 15 % faster in forward products of 4096 rows and 1 to 9 % slower in
+// weight gradients; it would want buffers for the converted operands and a primitive for every
+// shape.
 
 // What Precision::kBf16 needs of the CPU, whatever the rest is compiled for.
 #define AXL_AVX512_BF16 __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
@@ -25,6 +29,8 @@ constexpr int64_t kRows = 12, kCols = 32, kLanes = 16;
 // Pairs of k that a tile sums before it adds to C: a panel of B, 24 KiB, stays in the L1 cache.
 constexpr int64_t kMaxPairs = 192;
 constexpr int64_t kMaxBlockRows = 8 * kRows;
+// Packing so many pairs of B takes about 10 µs, and waking other threads nearly as long.
+constexpr int64_t kMinParallelPairs = 1 << 17;
 
 struct Operand {
   ConstMat x;
@@ -117,12 +123,6 @@ AXL_AVX512_BF16 void pack_rows(ConstMat x, int64_t k0, int64_t pairs, int64_t be
   }
 }
 
-/// Packed rows of A: pair p of row r stands at data[r · row_stride + p · pair_stride].
-struct Rows {
-  const Pair* data;
-  int64_t row_stride, pair_stride;
-};
-
 /// Where a tile of C goes.
 struct Target {
   float* c;
@@ -140,20 +140,21 @@ AXL_AVX512_BF16 void store(const Target& t, int64_t row, int64_t begin, __m512 s
   _mm512_mask_storeu_ps(c, mask, value);
 }
 
-AXL_AVX512_BF16 void multiply_tile(Rows a, const Pair* b, int64_t pairs, const Target& target) {
+// Pair p of row r of A stands at a[r · row_stride + p · pair_stride].
+AXL_AVX512_BF16 void multiply_tile(const Pair* a, int64_t row_stride, int64_t pair_stride,
+                                   const Pair* b, int64_t pairs, const Target& target) {
   __m512 sums[kRows][2];
   for (auto& row : sums) row[0] = row[1] = _mm512_setzero_ps();
-  const Pair* ap = a.data;
   for (int64_t p = 0; p < pairs; ++p) {
     const __m512bh b0 = (__m512bh)_mm512_load_si512(b + p * kCols);
     const __m512bh b1 = (__m512bh)_mm512_load_si512(b + p * kCols + kLanes);
 #pragma GCC unroll 12
     for (int64_t r = 0; r < kRows; ++r) {
-      const __m512bh ar = (__m512bh)_mm512_set1_epi32(ap[r * a.row_stride]);
+      const __m512bh ar = (__m512bh)_mm512_set1_epi32(a[r * row_stride]);
       sums[r][0] = _mm512_dpbf16_ps(sums[r][0], ar, b0);
       sums[r][1] = _mm512_dpbf16_ps(sums[r][1], ar, b1);
     }
-    ap += a.pair_stride;
+    a += pair_stride;
   }
 #pragma GCC unroll 12
   for (int64_t r = 0; r < kRows; ++r) {
@@ -189,14 +190,20 @@ void gemm_bf16(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write, f
   const auto panel_at = [&](int64_t panel, int64_t block) {
     return packed + (panel * all_pairs + block * block_pairs) * kCols;
   };
-  parallel_for(panels * k_blocks, [&](int64_t i) {
+  const auto pack = [&](int64_t i) {
     const int64_t block = i / panels, panel = i % panels, k0 = 2 * block * block_pairs;
     if (tb == Trans::kNo)
       pack_columns(b, k0, pairs_of(block), panel * kCols, kCols, panel_at(panel, block));
     else
       pack_rows_transposed(b, k0, pairs_of(block), panel * kCols, panel_at(panel, block));
-  });
+  };
+  if (all_pairs * c.cols >= kMinParallelPairs)
+    parallel_for(panels * k_blocks, pack);
+  else
+    for (int64_t i = 0; i < panels * k_blocks; ++i) pack(i);
 
+  const int64_t row_stride = ta == Trans::kNo ? block_pairs : 1;
+  const int64_t pair_stride = ta == Trans::kNo ? 1 : kRows;
   const int64_t share = c.rows / (4 * num_threads());  // a few blocks for each thread
   const int64_t block_rows = std::clamp(round_up(share, kRows), kRows, kMaxBlockRows);
   parallel_for_dynamic((c.rows + block_rows - 1) / block_rows, [&](int64_t i) {
@@ -213,9 +220,8 @@ void gemm_bf16(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write, f
       for (int64_t panel = 0; panel < panels; ++panel) {
         const int64_t col = panel * kCols;
         for (int64_t r = 0; r < rows; r += kRows) {
-          const Rows ar = ta == Trans::kNo ? Rows{room + r * block_pairs, block_pairs, 1}
-                                           : Rows{room + r * block_pairs, 1, kRows};
-          multiply_tile(ar, panel_at(panel, block), pairs,
+          multiply_tile(room + r * block_pairs, row_stride, pair_stride, panel_at(panel, block),
+                        pairs,
                         {c.row(begin + r) + col, c.stride, std::min(kRows, rows - r), c.cols - col,
                          alpha, write == Write::kAdd || block > 0});
         }

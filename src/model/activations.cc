@@ -89,7 +89,6 @@ void Activations::plan(Arena& arena, const ModelConfig& c, int64_t max_rows, Mod
   d_fused = arena.matrix(max_rows, d);
   d_fine = arena.matrix(max_rows, d);
   scratch.d_residual = arena.matrix(max_rows, d);
-  scratch.d_act = arena.matrix(max_rows, f);
   scratch.d_gate_up = arena.matrix(max_rows, 2 * f);
   scratch.d_qkv = arena.matrix(max_rows, 3 * d);
   scratch.partials = arena.matrix(kPartials, std::max(d, scales * scales * d));

@@ -11,11 +11,11 @@ void SwiGlu::forward(ConstMat x, Mat y, Mat gate_up_out, const Scratch& scratch)
 
 void SwiGlu::backward(ConstMat x, ConstMat gate_up_in, ConstMat dy, Mat dx, const SwiGlu& grad,
                       const Scratch& scratch) const {
-  const Mat act = scratch.act.row_range(0, x.rows), d_act = scratch.d_act.row_range(0, x.rows);
+  const Mat act = scratch.act.row_range(0, x.rows);  // its gradient first
   const Mat d_gate_up = scratch.d_gate_up.row_range(0, x.rows);
-  swiglu(gate_up_in, act);
-  Linear{down}.backward(act, dy, d_act, Write::kAssign, {grad.down}, scratch.precision);
-  swiglu_backward(gate_up_in, d_act, d_gate_up);
+  Linear{down}.input_gradient(dy, act, Write::kAssign, scratch.precision);
+  swiglu_backward(gate_up_in, act, d_gate_up);
+  Linear{grad.down}.add_weight_gradient(act, dy, scratch.precision);
   gate_up().backward(x, d_gate_up, dx, Write::kAssign, grad.gate_up(), scratch.precision);
 }
 

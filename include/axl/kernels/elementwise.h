@@ -31,8 +31,8 @@ void rms_norm_backward(ConstMat x, ConstMat gain, const float* rstd, ConstMat dy
 
 /// act = silu(gate) · up  (SwiGLU, arXiv:2002.05202). gate_up [R, 2F]: gate in the left half.
 void swiglu(ConstMat gate_up, Mat act);
-/// From d_act [R, F]: d_gate_up [R, 2F]. d_gate_up may not alias.
-void swiglu_backward(ConstMat gate_up, ConstMat d_act, Mat d_gate_up);
+/// From d_act [R, F]: d_gate_up [R, 2F]; d_act becomes act again. Nothing may alias.
+void swiglu_backward(ConstMat gate_up, Mat d_act, Mat d_gate_up);
 
 /// cos and sin of position · θ^(−2i/head_size): tables [positions, head_size / 2].
 struct RopeTable {

@@ -24,7 +24,7 @@ void gemm(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write, float 
 void gemm_serial(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write, float alpha = 1.0f,
                  Precision precision = Precision::kF32);
 
-/// What multiplies f32: "onednn" or "eigen".
+/// What multiplies f32: "onednn" or "eigen". bf16 is multiplied by axl itself.
 const char* gemm_backend();
 /// The instruction set that the backend uses on this machine.
 const char* gemm_isa();

@@ -31,8 +31,7 @@ struct Scratch {
   Mat d_normed;    ///< [R, D]
   Mat d_branch;    ///< [R, D]
   Mat d_residual;  ///< [R, D]
-  Mat act;         ///< [R, F]
-  Mat d_act;       ///< [R, F]
+  Mat act;         ///< [R, F], or its gradient
   Mat d_gate_up;   ///< [R, 2F]
   Mat d_qkv;       ///< [R, 3D]; cross-scale attention keeps dq [R, D] and dkv [R, 2D] in it
   Mat partials;    ///< [kPartials, max(D, S·S·D)]
@@ -46,11 +45,19 @@ struct Linear {
   void forward(ConstMat x, Mat y, Precision precision, Write write = Write::kAssign) const {
     gemm(Trans::kNo, x, Trans::kYes, weight, y, write, 1.0f, precision);
   }
-  /// dx = dy W (or +=), grad.W += dyᵀ x.
+  /// dx = dy W (or +=).
+  void input_gradient(ConstMat dy, Mat dx, Write dx_write, Precision precision) const {
+    gemm(Trans::kNo, dy, Trans::kNo, weight, dx, dx_write, 1.0f, precision);
+  }
+  /// For the gradient of a layer: W += dyᵀ x.
+  void add_weight_gradient(ConstMat x, ConstMat dy, Precision precision) const {
+    gemm(Trans::kYes, dy, Trans::kNo, x, weight, Write::kAdd, 1.0f, precision);
+  }
+  /// Both.
   void backward(ConstMat x, ConstMat dy, Mat dx, Write dx_write, const Linear& grad,
                 Precision precision) const {
-    gemm(Trans::kNo, dy, Trans::kNo, weight, dx, dx_write, 1.0f, precision);
-    gemm(Trans::kYes, dy, Trans::kNo, x, grad.weight, Write::kAdd, 1.0f, precision);
+    input_gradient(dy, dx, dx_write, precision);
+    grad.add_weight_gradient(x, dy, precision);
   }
 };
 
