@@ -46,13 +46,14 @@ void check_tensor_names(const SafetensorsFile& file, const std::vector<Parameter
                          file.path().string(), name));
 }
 
-void read_slots(const SafetensorsFile& file, const std::string& name, int64_t slots,
-                uint32_t* out) {
-  const SafetensorsFile::Tensor& tensor = file.tensor(name);
-  if (tensor.dtype != DType::kU32 || tensor.shape != std::vector<int64_t>{slots})
-    throw Error(format("{}: tensor '{}' is not the {} 32-bit slots that its axl_config says",
-                       file.path().string(), name, slots));
-  std::memcpy(out, tensor.bytes.data(), tensor.bytes.size());
+void check_slots(const SafetensorsFile& file, const ModelConfig& config) {
+  const int64_t slots = int64_t{1} << config.recall.bits;
+  for (int64_t n : config.recall.orders) {
+    const SafetensorsFile::Tensor& tensor = file.tensor(recall_tensor(n));
+    if (tensor.dtype != DType::kU32 || tensor.shape != std::vector<int64_t>{slots})
+      throw Error(format("{}: tensor '{}' is not the {} 32-bit slots that its axl_config says",
+                         file.path().string(), recall_tensor(n), slots));
+  }
 }
 
 }  // namespace
@@ -92,11 +93,13 @@ Model load_model(const fs::path& path) {
     if (file.tensor(p.name).shape != p.shape)
       throw Error(
           format("{}: tensor '{}' has another shape than its axl_config says", name, p.name));
+  check_slots(file, parsed);
   Model model(parsed);
   for (const Parameter& p : parameters) file.read_floats(p.name, p.shape, model.data() + p.offset);
-  for (size_t i = 0; i < parsed.recall.orders.size(); ++i)
-    read_slots(file, recall_tensor(parsed.recall.orders[i]), model.recall().slots(),
-               model.recall().data(i));
+  for (size_t i = 0; i < parsed.recall.orders.size(); ++i) {
+    const std::string_view slots = file.tensor(recall_tensor(parsed.recall.orders[i])).bytes;
+    std::memcpy(model.recall().data(i), slots.data(), slots.size());
+  }
   return model;
 }
 
