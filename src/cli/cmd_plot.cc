@@ -84,6 +84,8 @@ Json runs_json(const std::vector<PlottedRun>& runs, const std::vector<std::strin
 }
 
 int plot(const Options& o, const Globals& globals) {
+  if (!globals.model.empty())
+    throw UsageError("plot reads logs of runs and takes no --model: give their directories");
   const fs::path out = globals.out.empty() ? "plot.svg" : globals.out;
   const std::string terminal = terminal_for(out);
   const std::vector<PlottedRun> runs = read_runs(o.runs);

@@ -9,6 +9,7 @@ Action setup_eval_ppl(CLI::App& app, Globals& globals);
 Action setup_info(CLI::App& app, Globals& globals);
 Action setup_bench(CLI::App& app, Globals& globals);
 Action setup_plot(CLI::App& app, Globals& globals);
+Action setup_tune(CLI::App& app, Globals& globals);
 
 namespace {
 constexpr Command kCommands[] = {
@@ -18,6 +19,7 @@ constexpr Command kCommands[] = {
     {"info", "dimensions, size and cost of a model or configuration", setup_info},
     {"bench", "measures training, generating and products against this machine's ceiling",
      setup_bench},
+    {"tune", "finds the learning rate for your files within a time budget", setup_tune},
     {"plot", "draws loss, held-out score and gate weights of training runs", setup_plot},
 };
 }  // namespace
