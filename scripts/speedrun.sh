@@ -26,7 +26,7 @@ USAGE
 value() { grep -oE "\"$1\":(\"[^\"]*\"|[^,}]*)" <<<"$2" | head -n 1 | cut -d : -f 2- | tr -d '"'; }
 # file_score NAME: bits per byte of one of the scored files; nothing where it was not scored.
 file_score() {
-  local after=${SCORED#*\"file\":\"$1\"}
+  local after=${SCORED#*\"file\":\""$1"\"}
   [[ $after == "$SCORED" ]] || value bpb "$after"
 }
 

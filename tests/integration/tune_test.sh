@@ -35,8 +35,8 @@ grep -q 'every candidate diverged' err || fail "only divergences: $(cat err)"
 # The command that is printed works as it stands, wherever the files are.
 mv code 'my code'
 run 0 tune --config tiny.yaml --data 'my code' --holdout 0.2 --budget 3s --quiet
-tail -n 1 out | sed "s|^axl|\"\$axl\" |; s|\$| --quiet --out tuned|" >command
-axl=$axl bash command >log 2>&1 || fail "the command fails: $(cat command log)"
+tail -n 1 out | sed "s|^axl|\"\$axl\" |; s|\$| --quiet --out tuned|" >printed.sh
+axl=$axl bash printed.sh >log 2>&1 || fail "the command fails: $(cat printed.sh log)"
 mv 'my code' code
 
 refuses 2 'too short' "${tune[@]}" --budget 0.001s --quiet
