@@ -135,6 +135,7 @@ TEST(ModelConfig, JsonRefusesAMissingKey) {
   for (const Field& field : config.fields()) {
     std::string json = to_json(ModelConfig{});
     const size_t begin = json.find('"' + field.name + '"');
+    if (begin == json.npos) continue;  // an extension, in files only where it is used
     const size_t end = json.find('"', begin + field.name.size() + 2);
     const bool last = end == json.npos;
     json.erase(last ? begin - 1 : begin, last ? json.size() - begin : end - begin);
