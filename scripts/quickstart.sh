@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")"
 source scripts/lib.sh
 
-CONFIG=axl_micro
+CONFIG=axl_quick
 TIME=3m
 
 usage() {
@@ -15,7 +15,7 @@ Installs what is missing, builds axl, gathers Python source to train on, trains 
 on files that it has never seen and lets it complete "def fib(n):". What is done already is not
 done again, except training: the earlier model is moved aside, not overwritten.
 
-  --config NAME   a configuration of configs/, by default axl_micro
+  --config NAME   a configuration of configs/, by default axl_quick
   --time TIME     how long to train: 90s, 3m, 1h30m; by default 3m
 USAGE
 }
