@@ -291,6 +291,8 @@ TEST(Config, YamlErrorsNameFileLineAndNearestKey) {
   expect_contains(parse_error("train:\n  lr: [1, 2]\n"), "x.yaml:2: ");
   expect_contains(parse_error("train:\n  lr: {a: 1}\n"), "x.yaml:2: ");
   expect_contains(parse_error("train:\n  lr: 1000\n"), "x.yaml:2: ");
+  expect_contains(parse_error("train:\n  table_lr: -1\n"), "x.yaml:2: ");
+  expect_contains(parse_error("train:\n  recall_bytes: -1\n"), "x.yaml:2: ");
   expect_contains(parse_error("train:\n  lr: .nan\n"), "x.yaml:2: ");
   expect_contains(parse_error("train:\n  steps: 1.5\n"), "x.yaml:2: ");
   expect_contains(parse_error("train:\n  steps: 99999999999999999999\n"), "x.yaml:2: ");

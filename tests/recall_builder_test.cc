@@ -220,6 +220,19 @@ TEST_F(CrossFitting, WarnsWhereThereIsNoOtherDocument) {
   }
 }
 
+TEST_F(CrossFitting, TablesLearnAtARateOfTheirOwn) {
+  const std::string text = sample_text(30);
+  const Corpus corpus = corpus_of_documents(dir_, {text, text});
+  Config config = recalling_config();
+  config.train.lr = 0;
+  for (const double table_lr : {0.0, 0.05}) {
+    config.train.table_lr = table_lr;
+    Trainer trainer(config, corpus, nullptr);
+    trainer.run(run_dir(dir_, std::to_string(table_lr)), {});
+    EXPECT_EQ(learnt_to_recall(trainer.model()) > 0, table_lr > 0);
+  }
+}
+
 TEST_F(CrossFitting, CountsNoMoreThanConfigured) {
   const Corpus corpus = corpus_of_documents(dir_, {text_of(0), text_of(1), text_of(2), text_of(3)});
   Config config = recalling_config();
