@@ -15,10 +15,10 @@
 namespace axl {
 namespace {
 
-constexpr ModelConfig::Recall kEmpty{};
+constexpr RecallConfig kEmpty{};
 
 struct Halves {
-  explicit Halves(const ModelConfig::Recall& config) : even(config), odd(config) {}
+  explicit Halves(const RecallConfig& config) : even(config), odd(config) {}
   Recall even, odd;
 };
 
@@ -53,7 +53,7 @@ TEST(BuildRecall, CountsEachDocumentOnceAndWhole) {
   const TempDir dir;
   const std::vector<std::string> texts = mixed_texts();
   const Corpus corpus = corpus_of_documents(dir, texts);
-  const ModelConfig::Recall config{.orders = {2, 5, 17}, .bits = 8};  // full: order matters
+  const RecallConfig config{.orders = {2, 5, 17}, .bits = 8};  // full: order matters
   Halves expected(config);
   for (size_t i = 0; i < texts.size(); ++i)
     (i % 2 ? expected.odd : expected.even).observe(tokens_of(texts[i]), 0);
@@ -101,7 +101,7 @@ TEST(BuildRecall, CutsADocumentAtTheLimit) {
   const TempDir dir;
   const std::string text = unique_text(5000, 1);
   const Corpus corpus = corpus_of_documents(dir, {text, "small"});
-  const ModelConfig::Recall config{.orders = {8}, .bits = 16};
+  const RecallConfig config{.orders = {8}, .bits = 16};
   Halves built(config), expected(config);
   EXPECT_TRUE(build_recall(corpus, built.even, built.odd, 1000, nullptr, 300));
   const std::vector<int32_t> tokens = tokens_of(text);

@@ -10,6 +10,20 @@
 
 namespace axl {
 
+/// Embeddings of the last n bytes, from hashed tables (model/lookup.h): none without orders.
+struct NgramConfig {
+  std::vector<int64_t> orders = {};  ///< n
+  int64_t rows = 32768;              ///< of each order's table
+  bool operator==(const NgramConfig&) const = default;
+};
+
+/// Memory of what followed in the training files (model/recall.h): none without orders.
+struct RecallConfig {
+  std::vector<int64_t> orders = {};  ///< context lengths in bytes
+  int64_t bits = 22;                 ///< 2^bits slots of 4 bytes for each order
+  bool operator==(const RecallConfig&) const = default;
+};
+
 /// Dimensions of a model. Everything else about it follows from these.
 struct ModelConfig {
   int64_t d_model = 256;            ///< D, width of every token
@@ -24,22 +38,10 @@ struct ModelConfig {
   int64_t attention_window = 0;  ///< tokens that a token sees of each scale; 0: all
   std::string fusion = "gate";  ///< how the scales' views become one: gate or sum
 
-  /// Hashed n-gram embeddings (nn/ngram.h): none without orders.
-  struct Ngram {
-    std::vector<int64_t> orders;
-    int64_t rows = 32768;  ///< of each order's table
-    bool operator==(const Ngram&) const = default;
-  } ngram;
-
+  NgramConfig ngram = {};
   /// Lengths of repeats within the context that the model is told about; none without lengths.
-  std::vector<int64_t> repeats;
-
-  /// Memory of what followed in the training files (model/recall.h): none without orders.
-  struct Recall {
-    std::vector<int64_t> orders;
-    int64_t bits = 22;  ///< 2^bits slots of 4 bytes for each order
-    bool operator==(const Recall&) const = default;
-  } recall;
+  std::vector<int64_t> repeats = {};
+  RecallConfig recall = {};
 
   /// The keys under `model:` of a configuration file.
   Fields fields();
