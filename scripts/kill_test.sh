@@ -58,13 +58,16 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 for i in {1..200}; do printf 'def function_%d(x):\n    return x + %d\n\n' "$i" "$i"; done >text.py
+head -n 100 text.py >again.py
 cat >tiny.yaml <<YAML
 name: tiny
-model: {d_model: 16, n_heads: 2, d_ff: 24, n_layers_per_scale: 1, max_seq_len: 32}
+model:
+  {d_model: 16, n_heads: 2, d_ff: 24, n_layers_per_scale: 1, max_seq_len: 32,
+   ngram: {orders: [2], rows: 64}, recall: {orders: [3], bits: 10}, repeats: [3]}
 train: {optimizer: adamw, batch_size: 2, steps: $steps, checkpoint_every: 7, holdout: 0, threads: 1}
 YAML
 
-train=("$axl" train --config "$work/tiny.yaml" --data "$work/text.py" --quiet)
+train=("$axl" train --config "$work/tiny.yaml" --data "$work/text.py" --data "$work/again.py" --quiet)
 begin=$(date +%s%3N)
 "${train[@]}" --out "$work/undisturbed" >/dev/null
 run_ms=$(($(date +%s%3N) - begin))

@@ -85,9 +85,14 @@ TEST(Configs, OfMicroExplainsEveryKey) {
   Config config;
   for (const Field& field : config.fields()) {
     if (field.name == "train.suffixes") continue;  // described, its list is long
-    const size_t dot = field.name.find('.');
-    const std::string key = dot == field.name.npos ? "" : "  ";
-    expect_contains(text, "\n" + key + field.name.substr(dot + 1) + ": ");
+    size_t at = 0;                                 // of the last section found
+    std::string indent = "\n", rest = field.name;
+    for (size_t dot; (dot = rest.find('.')) != rest.npos; indent += "  ") {
+      at = text.find(indent + rest.substr(0, dot) + ":", at);
+      ASSERT_NE(at, text.npos) << field.name;
+      rest.erase(0, dot + 1);
+    }
+    expect_contains(text.substr(at), indent + rest + ": ");
   }
 }
 
@@ -286,6 +291,8 @@ TEST(Config, YamlErrorsNameFileLineAndNearestKey) {
   expect_contains(parse_error("train:\n  lr: [1, 2]\n"), "x.yaml:2: ");
   expect_contains(parse_error("train:\n  lr: {a: 1}\n"), "x.yaml:2: ");
   expect_contains(parse_error("train:\n  lr: 1000\n"), "x.yaml:2: ");
+  expect_contains(parse_error("train:\n  table_lr: -1\n"), "x.yaml:2: ");
+  expect_contains(parse_error("train:\n  recall_bytes: -1\n"), "x.yaml:2: ");
   expect_contains(parse_error("train:\n  lr: .nan\n"), "x.yaml:2: ");
   expect_contains(parse_error("train:\n  steps: 1.5\n"), "x.yaml:2: ");
   expect_contains(parse_error("train:\n  steps: 99999999999999999999\n"), "x.yaml:2: ");

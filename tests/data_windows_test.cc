@@ -76,6 +76,57 @@ TEST(WindowSampler, PredictsEachTokenExactlyOncePerEpoch) {
   }
 }
 
+TEST(WindowSampler, TellsWhichInputsAreOfOddDocuments) {
+  const Scratch scratch;
+  // Documents of 4 to 6 tokens that begin with their number; windows begin anywhere within them.
+  std::vector<int> document_of;
+  Stream stream;
+  for (int i = 0; i < 200; ++i) {
+    const std::string text = static_cast<char>(i) + std::string(i % 3 + 1, 'x');
+    scratch.put(format("{:03}.py", i), text);
+    append_document(stream, text);
+    document_of.resize(stream.size(), i);
+  }
+  const Corpus corpus(scratch.files());
+  for (size_t i = 0; i < stream.size(); ++i) ASSERT_EQ(corpus.document_at(i), document_of[i]);
+  for (const int64_t length : {1, 7, 61}) {
+    const WindowSampler sampler(corpus, length, 2, 3);
+    TokenBatch batch;
+    int64_t odd = 0, seen = 0;
+    for (int64_t step = 0; step < sampler.windows_per_epoch(); ++step) {
+      sampler.fill(step, batch);
+      for (int64_t b = 0; b < batch.sequences; ++b) {
+        int document = -1;  // known from the first number in the window on
+        for (int64_t i = 1; i < length; ++i) {
+          const int32_t* ids = batch.ids.data() + b * length;
+          if (ids[i - 1] == kBos) document = ids[i];
+          if (ids[i] == kBos) document = -1;
+          if (document < 0) continue;
+          ASSERT_EQ(batch.odd[b * length + i], document % 2);
+          // The same document's inputs before its number, back to the window's beginning.
+          if (ids[i - 1] == kBos) {
+            ASSERT_EQ(batch.odd[b * length + i - 1], document % 2);
+            for (int64_t j = i - 2; j >= 0 && ids[j] != kBos; --j)
+              ASSERT_EQ(batch.odd[b * length + j], 1 - document % 2);
+          }
+          odd += document % 2, ++seen;
+        }
+      }
+    }
+    EXPECT_GE(odd, seen / 3);
+    EXPECT_EQ(seen > 0, length > 1);
+  }
+}
+
+TEST(Corpus, SaysWhereADocumentBegins) {
+  const Scratch scratch;
+  for (int i = 0; i < 5; ++i) scratch.put(format("{}.py", i), std::string(i + 1, 'x'));
+  const Corpus corpus(scratch.files());
+  const uint64_t begins[] = {0, 3, 7, 12, 18, 25};
+  for (int i = 0; i <= 5; ++i) EXPECT_EQ(corpus.document_begin(i), begins[i]);
+  EXPECT_EQ(corpus.tokens(), 25u);
+}
+
 TEST(WindowSampler, AStreamOfOneWindowIsThatWindowAtEveryStep) {
   const Scratch scratch;
   const Corpus corpus = corpus_of(scratch, 33);

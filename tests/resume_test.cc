@@ -67,6 +67,55 @@ TEST_P(ResumeWith, KeepsTheOptimizersMemory) {
 INSTANTIATE_TEST_SUITE_P(Optimizers, ResumeWith, testing::Values("lion", "adamw", "sgd", "muon"),
                          [](const auto& info) { return std::string(info.param); });
 
+TEST_F(Resume, WithEveryMemoryEqualsAnUndisturbedRun) {
+  std::vector<std::string> texts;
+  for (int i = 0; i < 9; ++i) texts.push_back(sample_text(10 + i));
+  const Corpus corpus = corpus_of_documents(dir_, texts);
+  const Config config = memory_config("adamw");
+  Trainer straight(config, corpus, nullptr);
+  const TrainResult expected = straight.run(run_dir(dir_, "straight"), {});
+  for (const int64_t at : {1, 4}) {
+    const fs::path out = run_dir(dir_, "at" + std::to_string(at));
+    Trainer first(config, corpus, nullptr);
+    first.run(out, stop_after(first, at));
+    Trainer resumed(config, corpus, nullptr);
+    ASSERT_TRUE(resumed.resume(out));
+    EXPECT_EQ(resumed.run(out, {}).loss, expected.loss);
+    EXPECT_TRUE(get(out / kModelFile) == get(dir_ / "straight/model.safetensors")) << at;
+    EXPECT_TRUE(same_weights(resumed.model(), straight.model()));  // not rounded
+  }
+}
+
+TEST_F(Resume, AfterAStopWhileCountingEqualsAnUndisturbedRun) {
+  const Corpus corpus = corpus_of_documents(dir_, {sample_text(20), sample_text(30)});
+  const Config config = memory_config();
+  Trainer straight(config, corpus, nullptr);
+  straight.run(run_dir(dir_, "straight"), {});
+  TrainCallbacks at_once;
+  at_once.should_stop = [] { return true; };
+
+  const fs::path out = run_dir(dir_, "out");
+  Trainer unborn(config, corpus, nullptr);
+  EXPECT_TRUE(unborn.run(out, at_once).stopped);
+  EXPECT_EQ(unborn.step(), 0);
+  EXPECT_EQ(entries(out), 0);  // nothing half done
+
+  Trainer first(config, corpus, nullptr);
+  EXPECT_FALSE(first.resume(out));
+  first.run(out, stop_after(first, 3));
+  const std::string state = get(out / kStateFile), model = get(out / kModelFile);
+  Trainer second(config, corpus, nullptr);
+  ASSERT_TRUE(second.resume(out));
+  EXPECT_TRUE(second.run(out, at_once).stopped);
+  EXPECT_TRUE(get(out / kStateFile) == state);
+  EXPECT_TRUE(get(out / kModelFile) == model);
+
+  Trainer third(config, corpus, nullptr);
+  ASSERT_TRUE(third.resume(out));
+  third.run(out, {});
+  EXPECT_TRUE(get(out / kModelFile) == get(dir_ / "straight/model.safetensors"));
+}
+
 TEST_F(Resume, SurvivesManyInterruptions) {
   const Config config = tiny_config("adamw");
   Trainer straight(config, corpus_, nullptr);

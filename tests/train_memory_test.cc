@@ -7,6 +7,7 @@
 #include <new>
 
 #include "axl/base/file.h"
+#include "axl/infer/session.h"
 #include "axl/train/memory.h"
 #include "train_testing.h"
 
@@ -61,6 +62,13 @@ int64_t status_bytes(const std::string& key) {
   return 0;
 }
 
+/// Lets the peak begin anew; returns what is in use already.
+int64_t start_of_peak() {
+  malloc_trim(0);
+  std::ofstream("/proc/self/clear_refs") << "5";  // resets the peak
+  return status_bytes("VmRSS");
+}
+
 constexpr bool kSanitized =
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     true;
@@ -78,14 +86,29 @@ Config mid_config(const std::string& optimizer) {
   return config;
 }
 
+/// The same with tables and memories that are a good part of it.
+Config mid_memory_config() {
+  Config config = mid_config("lion");
+  config.model.ngram = {.orders = {2, 3}, .rows = 8192};
+  config.model.recall = {.orders = {2, 4}, .bits = 20};
+  config.model.repeats = {3};
+  return config;
+}
+
+/// Documents of every pair of bytes, which leave no page of a memory untouched.
+Corpus diverse_corpus(const TempDir& dir) {
+  return corpus_of_documents(dir, {unique_text(1 << 20, 1), unique_text(1 << 20, 2)});
+}
+
 // Proves that after its first steps a step takes no piece of 4 KiB or more from operator new and
 // maps no memory that it keeps. Small temporaries (one window of tokens, names of files) and the
 // packing buffers of the product library, which come from malloc, are not counted.
 TEST(TrainMemory, AStepAllocatesNothing) {
-  for (const char* optimizer : {"lion", "adamw", "sgd", "muon"}) {
+  for (const std::string optimizer : {"lion", "adamw", "sgd", "muon", "lion and tables"}) {
     const TempDir dir;
-    const Corpus corpus = corpus_of(dir, "a.py", sample_text(400));
-    Config config = mid_config(optimizer);
+    const bool plain = optimizer != "lion and tables";
+    const Corpus corpus = plain ? corpus_of(dir, "a.py", sample_text(400)) : diverse_corpus(dir);
+    Config config = plain ? mid_config(optimizer) : mid_memory_config();
     config.train.steps = 8;
     Trainer trainer(config, corpus, nullptr);
     int64_t mapped_early = 0, mapped_late = 0;
@@ -129,9 +152,7 @@ TEST(TrainMemory, IsWhatWasAnnounced) {
       Trainer first(tiny_config(optimizer), corpus, nullptr);
       first.run(run_dir(dir, "first"), {});
     }
-    malloc_trim(0);
-    std::ofstream("/proc/self/clear_refs") << "5";  // resets the peak
-    const int64_t before = status_bytes("VmRSS");
+    const int64_t before = start_of_peak();
     Trainer trainer(config, corpus, nullptr);
     trainer.run(run_dir(dir, "out"), {});
     const double taken = double(status_bytes("VmHWM") - before);
@@ -139,6 +160,43 @@ TEST(TrainMemory, IsWhatWasAnnounced) {
     EXPECT_GT(announced, 30e6) << "too small to be measured";
     EXPECT_NEAR(taken / announced, 1.0, 0.1) << optimizer << ": " << taken << " of " << announced;
   }
+}
+
+TEST(TrainMemory, WithTablesAndMemoriesIsWhatWasAnnounced) {
+  if (kSanitized) GTEST_SKIP() << "a sanitizer's own memory hides the program's";
+  const TempDir dir;
+  const Corpus corpus = diverse_corpus(dir);
+  const Config config = mid_memory_config();
+  {
+    const TempDir other;
+    const Corpus small = corpus_of(other, "a.py", sample_text(40));
+    Trainer(tiny_config(), small, nullptr).run(run_dir(other, "first"), {});
+  }
+  const int64_t before = start_of_peak();
+  Trainer trainer(config, corpus, nullptr);
+  trainer.run(run_dir(dir, "out"), {});
+  const double taken = double(status_bytes("VmHWM") - before);
+  const double announced = double(training_bytes(config.model, config.train));
+  EXPECT_GT(announced, training_bytes(mid_config("lion").model, config.train) + 60e6);
+  EXPECT_NEAR(taken / announced, 1.0, 0.1) << taken << " of " << announced;
+}
+
+TEST(TrainMemory, OfGeneratingIsWhatWasAnnounced) {
+  if (kSanitized) GTEST_SKIP() << "a sanitizer's own memory hides the program's";
+  const ModelConfig config = mid_memory_config().model;
+  const std::vector<int32_t> tokens(config.max_seq_len, 'x');
+  {  // what libraries set up once
+    Model model(tiny_config().model);
+    Session(model).append(std::span(tokens).first(8));
+  }
+  const int64_t before = start_of_peak();
+  Model model(config);
+  model.init(1);
+  std::memset(model.recall().data(0), 1, sizeof(uint32_t) * 2 * model.recall().slots());
+  Session session(model);
+  session.append(tokens);
+  const double taken = double(status_bytes("VmHWM") - before);
+  EXPECT_NEAR(taken / inference_bytes(config), 1.0, 0.1) << taken;
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "axl/base/parallel.h"
+#include "axl/base/rng.h"
 #include "axl/data/corpus.h"
 #include "axl/model/model.h"
 #include "axl/train/trainer.h"
@@ -54,6 +55,33 @@ inline Corpus corpus_of(const TempDir& dir, const std::string& name, std::string
   put(dir / name, text);
   const std::vector<std::string> paths{(dir / name).string()}, suffixes{".py"};
   return Corpus(find_corpus_files(paths, suffixes));
+}
+
+/// The same with a model that reads tables of every kind.
+inline Config memory_config(const std::string& optimizer = "lion") {
+  Config c = tiny_config(optimizer);
+  c.model.ngram = {.orders = {2, 3}, .rows = 64};
+  c.model.recall = {.orders = {2, 4}, .bits = 10};
+  c.model.repeats = {3};
+  return c;
+}
+
+/// Writes each text into a file of its own and indexes them in this order.
+inline Corpus corpus_of_documents(const TempDir& dir, const std::vector<std::string>& texts) {
+  const std::string base = dir / "documents";
+  std::filesystem::create_directories(base);
+  for (size_t i = 0; i < texts.size(); ++i)
+    put(base + "/" + std::to_string(10000 + i) + ".py", texts[i]);
+  const std::vector<std::string> paths{base}, suffixes{".py"};
+  return Corpus(find_corpus_files(paths, suffixes));
+}
+
+/// Text that, beyond a few bytes, occurs nowhere else.
+inline std::string unique_text(int64_t size, uint64_t seed) {
+  Rng rng(seed);
+  std::string text(size, ' ');
+  for (char& c : text) c = static_cast<char>(rng.below(256));
+  return text;
 }
 
 /// An empty directory for a run.

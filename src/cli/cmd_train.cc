@@ -158,7 +158,7 @@ int train(const TrainOptions& options, const Globals& globals) {
   clear_progress_line();
   report(result, out, globals);
   if (!result.stopped) return kExitDone;
-  spdlog::info("saved; continue with: axl train --resume --out {}", out.string());
+  spdlog::info("continue with: axl train --resume --out {}", out.string());
   return 128 + stop_signal();
 }
 

@@ -185,6 +185,11 @@ int64_t Corpus::document_at(uint64_t token) const {
   return next - documents_.begin() - 1;
 }
 
+uint64_t Corpus::document_begin(int64_t document) const {
+  AXL_CHECK(document >= 0 && document <= documents());
+  return document == documents() ? tokens_ : documents_[document].begin;
+}
+
 void Corpus::read(uint64_t begin, int64_t count, int32_t* tokens, bool* scored) const {
   AXL_CHECK(count >= 0 && begin <= tokens_ && static_cast<uint64_t>(count) <= tokens_ - begin);
   if (count == 0) return;

@@ -49,6 +49,10 @@ Fields TrainConfig::fields() {
        .choices = {"lion", "adamw", "sgd", "muon"}},
       {"lr", &lr, "peak learning rate", 0, 100},
       {"table_lr", &table_lr, "peak learning rate of n-gram and recall embeddings", 0, 100},
+      {"recall_bytes", &recall_bytes,
+       "the recall memory is counted from at most so many bytes of data, spread evenly over it; 0 "
+       "from all of it",
+       0, kMaxCount},
       {"betas", &betas, "decay of the momentum and of the second average; sgd has none", 0, 1},
       {"weight_decay", &weight_decay, "pulls matrices towards zero; 0 off", 0, 10},
       {"momentum", &momentum, "of sgd, and of muon's matrices", 0, 1},

@@ -5,53 +5,93 @@
 #include <vector>
 
 #include "axl/base/parallel.h"
-#include "axl/base/tokens.h"
 
 namespace axl {
 namespace {
 
-constexpr int64_t kChunk = 1 << 20;  // tokens
+/// Reads documents piece by piece and counts a chunk of them at a time, the even and the odd ones
+/// on a thread each.
+class DocumentCounter {
+ public:
+  DocumentCounter(const Corpus& corpus, Recall& even, Recall& odd, uint64_t chunk)
+      : corpus_(corpus),
+        halves_{&even, &odd},
+        context_(even.empty() ? 0 : even.orders().back()),
+        chunk_(chunk),
+        tokens_(chunk + context_),
+        scored_(std::make_unique<bool[]>(chunk + context_)) {}
 
-/// A run of one document's tokens within a chunk; the first `from` were counted before.
-struct Run {
-  std::span<const int32_t> tokens;
-  int64_t from;
-  bool odd;
+  /// Adds the first `count` tokens of a document. after_chunk(tokens counted) returns whether to
+  /// stop, and then this returns false.
+  template <class AfterChunk>
+  bool add(int64_t document, uint64_t count, const AfterChunk& after_chunk) {
+    const uint64_t first = corpus_.document_begin(document);
+    for (uint64_t done = 0; done < count;) {
+      const uint64_t fresh = std::min(count - done, chunk_ - fresh_);
+      const uint64_t known = std::min(done, context_);  // contexts of the first fresh tokens
+      int32_t* to = tokens_.data() + used_;
+      corpus_.read(first + done - known, known + fresh, to, scored_.get());
+      pieces_[document % 2].push_back({{to, known + fresh}, static_cast<int64_t>(known)});
+      used_ += known + fresh;
+      fresh_ += fresh;
+      done += fresh;
+      if (fresh_ < chunk_) continue;
+      count_chunk();
+      if (after_chunk(counted_)) return false;
+    }
+    return true;
+  }
+  void count_chunk() {
+    parallel_for(2, [&](int64_t half) {
+      for (const Piece& piece : pieces_[half]) halves_[half]->observe(piece.tokens, piece.from);
+      pieces_[half].clear();
+    });
+    counted_ += fresh_;
+    fresh_ = used_ = 0;
+  }
+
+ private:
+  /// Tokens of one document; those before `from` were counted in an earlier piece.
+  struct Piece {
+    std::span<const int32_t> tokens;
+    int64_t from;
+  };
+
+  const Corpus& corpus_;
+  Recall* halves_[2];
+  uint64_t context_, chunk_;
+  std::vector<int32_t> tokens_;  // only a chunk's first piece can continue a document
+  std::unique_ptr<bool[]> scored_;
+  std::vector<Piece> pieces_[2];
+  uint64_t used_ = 0, fresh_ = 0, counted_ = 0;
 };
 
-std::vector<Run> document_runs(std::span<const int32_t> chunk, int64_t fresh, int64_t document) {
-  std::vector<Run> runs;
-  for (size_t begin = 0; begin < chunk.size();) {
-    const auto next = std::find(chunk.begin() + begin + 1, chunk.end(), kBos);
-    const size_t end = next - chunk.begin();
-    runs.push_back({chunk.subspan(begin, end - begin),
-                    std::max<int64_t>(0, fresh - static_cast<int64_t>(begin)), document % 2 == 1});
-    begin = end;
-    ++document;
-  }
-  return runs;
+/// Whether a pair of documents is taken when a share of most / all is: pair · most / all, rounded
+/// up, grows by one with it.
+bool is_taken(uint64_t pair, uint64_t most, uint64_t all) {
+  const auto before = [&](uint64_t n) {
+    return static_cast<uint64_t>((static_cast<unsigned __int128>(n) * most + all - 1) / all);
+  };
+  return before(pair + 1) > before(pair);
 }
 
 }  // namespace
 
-void build_recall(const Corpus& corpus, Recall& even, Recall& odd,
-                  const std::function<bool(uint64_t)>& progress) {
-  const uint64_t overlap = even.empty() ? 0 : even.orders().back();
-  std::vector<int32_t> tokens(kChunk + overlap);
-  const auto scored = std::make_unique<bool[]>(tokens.size());
-  for (uint64_t done = 0; done < corpus.tokens();) {
-    const uint64_t begin = done - std::min(done, overlap);
-    const uint64_t end = std::min<uint64_t>(corpus.tokens(), done + kChunk);
-    corpus.read(begin, end - begin, tokens.data(), scored.get());
-    const std::vector<Run> runs =
-        document_runs({tokens.data(), end - begin}, done - begin, corpus.document_at(begin));
-    parallel_for(2, [&](int64_t half) {
-      for (const Run& run : runs)
-        if (run.odd == (half == 1)) (run.odd ? odd : even).observe(run.tokens, run.from);
-    });
-    done = end;
-    if (progress && progress(done)) return;
+bool build_recall(const Corpus& corpus, Recall& even, Recall& odd, uint64_t max_tokens,
+                  const RecallProgress& progress, uint64_t chunk) {
+  const uint64_t all = corpus.tokens(), most = max_tokens > 0 ? std::min(max_tokens, all) : all;
+  const auto stop = [&](uint64_t counted) { return progress && progress(counted, most); };
+  DocumentCounter counter(corpus, even, odd, chunk);
+  uint64_t left = most;
+  for (int64_t d = 0; d < corpus.documents() && left > 0; ++d) {
+    if (!is_taken(d / 2, most, all)) continue;
+    const uint64_t size = corpus.document_begin(d + 1) - corpus.document_begin(d);
+    const uint64_t count = std::min(size, left);
+    if (!counter.add(d, count, stop)) return false;
+    left -= count;
   }
+  counter.count_chunk();
+  return !stop(most - left);
 }
 
 }  // namespace axl

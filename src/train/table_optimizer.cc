@@ -7,16 +7,23 @@
 
 namespace axl {
 
-TableOptimizer::TableOptimizer(const std::vector<Parameter>& table) {
+TableOptimizer::TableOptimizer(const std::vector<Parameter>& table, int64_t max_rows) {
   for (const Parameter& p : table) {
     if (p.role != Role::kTable) continue;
     tables_.push_back(p);
     places_.push_back(count_);
     count_ += p.rows;
     sums_.emplace_back(p.cols);
+    uses_.emplace_back().reserve(max_rows);
   }
-  uses_.resize(tables_.size());
   squares_ = Buffer(sizeof(float) * count_);
+}
+
+int64_t TableOptimizer::required_bytes(const std::vector<Parameter>& table, int64_t max_rows) {
+  int64_t bytes = 0;
+  for (const Parameter& p : table)
+    if (p.role == Role::kTable) bytes += sizeof(float) * (p.rows + p.cols) + sizeof(Use) * max_rows;
+  return bytes;
 }
 
 void TableOptimizer::update(float* weights, const Model::TableGradient& gradient, double lr) {

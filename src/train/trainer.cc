@@ -29,8 +29,8 @@ RunLimits run_limits(const TrainConfig& t) {
   return {t.steps, t.max_time.empty() ? 0.0 : parse_duration(t.max_time)};
 }
 
-Schedule make_schedule(const TrainConfig& t) {
-  return {t.lr, t.warmup_steps, t.schedule == "cosine", t.min_lr_ratio};
+Schedule make_schedule(const TrainConfig& t, double peak) {
+  return {peak, t.warmup_steps, t.schedule == "cosine", t.min_lr_ratio};
 }
 
 }  // namespace
@@ -62,10 +62,11 @@ Trainer::Trainer(const Config& config, const Corpus& train, const Corpus* holdou
       activations_(config.model, config.train.batch_size * config.model.max_seq_len,
                    Activations::Mode::kTraining),
       optimizer_(make_optimizer(optimizer_options(config.train), model_.parameters())),
-      table_optimizer_(model_.parameters()),
+      table_optimizer_(model_.parameters(), activations_.max_rows()),
       even_(config.model.recall),
       odd_(config.model.recall),
-      schedule_(make_schedule(config.train)),
+      schedule_(make_schedule(config.train, config.train.lr)),
+      table_schedule_(make_schedule(config.train, config.train.table_lr)),
       limits_(run_limits(config.train)),
       sampler_(train, config.model.max_seq_len, config.train.batch_size, config.train.seed) {
   batch_.sequences = config.train.batch_size;
@@ -76,23 +77,25 @@ Trainer::Trainer(const Config& config, const Corpus& train, const Corpus* holdou
 }
 
 TrainResult Trainer::run(const std::filesystem::path& dir, const TrainCallbacks& call) {
+  started_ = Clock::now();
+  if (!remember_corpus(call)) return result(true);
   TrainLog log(dir / kLogFile, config_.model, step_);
-  const TrainResult result = train(call, [&](const StepReport& report) {
+  const TrainResult done = train(call, [&](const StepReport& report) {
     log.append(report);
     if (due(step_, config_.train.checkpoint_every)) save(dir, call);
   });
   save(dir, call);
-  return result;
+  return done;
 }
 
 TrainResult Trainer::train(const TrainCallbacks& call) {
+  started_ = Clock::now();
+  if (!remember_corpus(call)) return result(true);
   return train(call, [](const StepReport&) {});
 }
 
 TrainResult Trainer::train(const TrainCallbacks& call,
                            const std::function<void(const StepReport&)>& keep) {
-  started_ = Clock::now();
-  remember_corpus(call);
   bool stopped = false;
   while (!stopped && limits_.progress(step_, elapsed()) < 1.0) {
     StepReport report = train_step();
@@ -103,22 +106,38 @@ TrainResult Trainer::train(const TrainCallbacks& call,
     warn_about_dead_scales(report, call);
   }
   if (!stopped) holdout_bpb_ = evaluate();
-  return {step_,        static_cast<uint64_t>(step_ * step_bytes()),
-          elapsed(),    recent_loss_,
-          holdout_bpb_, alpha_,
-          stopped};
+  return result(stopped);
 }
 
-// The memory is a function of the corpus alone, so a resumed run makes it again.
-void Trainer::remember_corpus(const TrainCallbacks& call) {
-  if (even_.empty()) return;
-  build_recall(corpus_, even_, odd_, [&](uint64_t done) {
-    if (call.on_recall) call.on_recall(done, corpus_.tokens());
+TrainResult Trainer::result(bool stopped) const {
+  return {.steps = step_,
+          .bytes = static_cast<uint64_t>(step_ * step_bytes()),
+          .seconds = elapsed(),
+          .loss = recent_loss_,
+          .holdout_bpb = holdout_bpb_,
+          .alpha = alpha_,
+          .stopped = stopped};
+}
+
+// The memory is a function of the corpus alone, so a resumed run makes it again. False when it was
+// stopped: a step with half a memory would not be the step of an undisturbed run.
+bool Trainer::remember_corpus(const TrainCallbacks& call) {
+  if (even_.empty()) return true;
+  if (corpus_.documents() < 2 && call.on_warning)
+    call.on_warning(
+        "the data is a single document: nothing can be recalled from others, so the model will not "
+        "learn to use its recall memory (give several files, or leave model.recall out)");
+  even_ = Recall(config_.model.recall);
+  odd_ = Recall(config_.model.recall);
+  const auto progress = [&](uint64_t done, uint64_t all) {
+    if (call.on_recall) call.on_recall(done, all);
     return call.should_stop && call.should_stop();
-  });
+  };
+  if (!build_recall(corpus_, even_, odd_, config_.train.recall_bytes, progress)) return false;
   model_.recall() = Recall(config_.model.recall);
   model_.recall().merge(even_);
   model_.recall().merge(odd_);
+  return true;
 }
 
 std::vector<OptimizerState> Trainer::optimizer_state() const {
@@ -130,7 +149,9 @@ std::vector<OptimizerState> Trainer::optimizer_state() const {
 // One update, as in the papers: forward and backward, clip, update.
 StepReport Trainer::train_step() {
   const Clock::time_point begin = Clock::now();
-  const double lr = schedule_.learning_rate(step_, limits_.progress(step_, elapsed()));
+  const double done = limits_.progress(step_, elapsed());
+  const double lr = schedule_.learning_rate(step_, done);
+  const double table_lr = table_schedule_.learning_rate(step_, done);
   sampler_.fill(step_, batch_);
   activations_.lay_out(whole_sequences(batch_.sequences, batch_.length));
 
@@ -141,8 +162,7 @@ StepReport Trainer::train_step() {
   const double norm = std::sqrt(sum_of_squares(grads_.memory.floats(), grads_.count));
   require_finite(loss, norm);
   optimizer_->update(model_.data(), grads_.memory.floats(), lr, gradient_scale(norm), ++step_);
-  table_optimizer_.update(model_.data(), Model::table_gradient(activations_),
-                          lr / config_.train.lr * config_.train.table_lr);
+  table_optimizer_.update(model_.data(), Model::table_gradient(activations_), table_lr);
   activations_.cross_fit = {};
 
   recent_loss_ = step_ == 1 ? loss.nats : 0.95 * recent_loss_ + 0.05 * loss.nats;
@@ -260,13 +280,7 @@ void Trainer::save(const std::filesystem::path& dir, const TrainCallbacks& call)
 }
 
 void Trainer::write_model_card(const std::filesystem::path& dir) const {
-  const TrainResult result{.steps = step_,
-                           .bytes = static_cast<uint64_t>(step_ * step_bytes()),
-                           .seconds = elapsed(),
-                           .loss = recent_loss_,
-                           .holdout_bpb = holdout_bpb_,
-                           .alpha = alpha_};
-  write_text(dir / "README.md", model_card(config_, model_, corpus_, result));
+  write_text(dir / "README.md", model_card(config_, model_, corpus_, result(false)));
 }
 
 }  // namespace axl

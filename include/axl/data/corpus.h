@@ -62,6 +62,8 @@ class Corpus {
   void read(uint64_t begin, int64_t count, int32_t* tokens, bool* scored) const;
   /// Number of the document that a token belongs to, counted from 0.
   int64_t document_at(uint64_t token) const;
+  /// Where a document begins in the stream; tokens() for the number of documents.
+  uint64_t document_begin(int64_t document) const;
 
  private:
   struct Document {

@@ -18,7 +18,8 @@ struct TrainConfig {
                                        ".java", ".sh",  ".rb",  ".lua", ".sql"};
   std::string optimizer = "lion";
   double lr = 1e-3;
-  double table_lr = 0.05;  ///< of embedding tables, which follow the same schedule
+  double table_lr = 0.05;            ///< of embedding tables, which follow the same schedule
+  int64_t recall_bytes = 250000000;  ///< of data counted into the recall memory; 0: all
   std::vector<double> betas = {0.9, 0.99};
   double weight_decay = 0.1;  ///< matrices only
   double momentum = 0.95;     ///< of sgd and of muon's matrices

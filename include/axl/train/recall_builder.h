@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
 
 #include "axl/data/corpus.h"
@@ -7,10 +8,15 @@
 
 namespace axl {
 
-/// Fills one memory from the even documents of a corpus and one from the odd, see Recall. The
-/// result does not depend on the number of threads. `progress(done_bytes)` may be null; it returns
-/// whether to stop early.
-void build_recall(const Corpus& corpus, Recall& even, Recall& odd,
-                  const std::function<bool(uint64_t)>& progress = nullptr);
+/// Receives the tokens counted so far and those there will be at most; returns whether to stop.
+using RecallProgress = std::function<bool(uint64_t, uint64_t)>;
+
+/// Fills one memory from the even documents of a corpus and one from the odd, see Recall. Of a
+/// corpus of more than `max_tokens` (0: no limit) it takes pairs of neighbouring documents, spread
+/// evenly over the corpus, until so many tokens are counted; a document is cut there. Which ones
+/// depends on the corpus and the limit alone, and the result on neither the number of threads nor
+/// `chunk`, the tokens in memory at a time. `progress` may be null. False when it stopped early.
+bool build_recall(const Corpus& corpus, Recall& even, Recall& odd, uint64_t max_tokens = 0,
+                  const RecallProgress& progress = nullptr, uint64_t chunk = 1 << 20);
 
 }  // namespace axl

@@ -18,7 +18,10 @@ namespace axl {
 /// the used rows alone is the dense rule, exactly. One float of state per row.
 class TableOptimizer {
  public:
-  explicit TableOptimizer(const std::vector<Parameter>& table);
+  /// For steps of at most `max_rows` bytes. An update takes no memory.
+  TableOptimizer(const std::vector<Parameter>& table, int64_t max_rows);
+  /// Bytes that a constructor takes.
+  static int64_t required_bytes(const std::vector<Parameter>& table, int64_t max_rows);
 
   /// Updates the tables within `weights`, the model's whole block. The result does not depend on
   /// the number of threads.
@@ -36,7 +39,7 @@ class TableOptimizer {
   std::vector<int64_t> places_;  ///< of each table's state
   int64_t count_ = 0;
   Buffer squares_;
-  std::vector<std::vector<Use>> uses_;    ///< [table] scratch
+  std::vector<std::vector<Use>> uses_;    ///< [table] scratch [max_rows]
   std::vector<std::vector<float>> sums_;  ///< [table] scratch [D]
 };
 

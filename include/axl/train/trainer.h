@@ -48,7 +48,7 @@ struct TrainResult {
 
 /// How a run talks to whoever started it. Each may be null.
 struct TrainCallbacks {
-  std::function<bool()> should_stop;  ///< asked after every step
+  std::function<bool()> should_stop;  ///< asked after every step, and while counting
   std::function<void(const StepReport&)> on_step;
   std::function<void(const std::string&)> on_warning;
   std::function<void()> on_save;  ///< after every save
@@ -72,13 +72,16 @@ class Trainer {
   /// from the seed. Throws UsageError or Error.
   Trainer(const Config& config, const Corpus& train, const Corpus* holdout);
 
-  /// Starts from the weights of another model of the same configuration.
+  /// Starts from the weights of another model of the same configuration. What that model recalls is
+  /// not taken over: the memory holds the corpus of this run alone, from which a resumed run can
+  /// make it again.
   void start_from(const Model& model);
   /// Continues the run in `dir`: false when it has no state yet. Throws Error when its state is
   /// damaged or belongs to another model, optimizer or corpus.
   bool resume(const std::filesystem::path& dir);
 
-  /// Trains until the limits or should_stop, saving into `dir` as configured and at the end.
+  /// Trains until the limits or should_stop, saving into `dir` as configured and at the end. The
+  /// recall memory is counted first; stopped while at that, the run leaves `dir` as it is.
   /// A loss or gradient that is not finite throws Diverged and leaves the last saved state.
   TrainResult run(const std::filesystem::path& dir, const TrainCallbacks& call);
   /// The same without a run directory: nothing is kept but the weights in model().
@@ -98,7 +101,8 @@ class Trainer {
   /// Gives each step's report to `keep` before the callbacks see it.
   TrainResult train(const TrainCallbacks& call, const std::function<void(const StepReport&)>& keep);
   StepReport train_step();
-  void remember_corpus(const TrainCallbacks& call);
+  bool remember_corpus(const TrainCallbacks& call);
+  TrainResult result(bool stopped) const;
   std::vector<OptimizerState> optimizer_state() const;
   double elapsed() const;
   double gradient_scale(double norm) const;
@@ -117,7 +121,7 @@ class Trainer {
   std::unique_ptr<Optimizer> optimizer_;
   TableOptimizer table_optimizer_;
   Recall even_, odd_;  ///< memories of the even and of the odd documents
-  Schedule schedule_;
+  Schedule schedule_, table_schedule_;
   RunLimits limits_;
   WindowSampler sampler_;
   TokenBatch batch_;
