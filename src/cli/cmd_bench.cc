@@ -118,7 +118,7 @@ Json bench_train(const Config& config, double seconds) {
   Activations activations(config.model, rows, Activations::Mode::kTraining);
   activations.scratch.precision = precision;
   auto optimizer = make_optimizer(optimizer_options(t), model.parameters());
-  TableOptimizer table_optimizer(model.parameters());
+  TableOptimizer table_optimizer(model.parameters(), rows);
   const std::vector<int32_t> ids = random_bytes(rows), targets = random_bytes(rows);
   activations.lay_out(whole_sequences(t.batch_size, length));
 

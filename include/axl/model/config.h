@@ -12,14 +12,14 @@ namespace axl {
 
 /// Embeddings of the last n bytes, from hashed tables (model/lookup.h): none without orders.
 struct NgramConfig {
-  std::vector<int64_t> orders = {};  ///< n
+  std::vector<int64_t> orders;  ///< n
   int64_t rows = 32768;              ///< of each order's table
   bool operator==(const NgramConfig&) const = default;
 };
 
 /// Memory of what followed in the training files (model/recall.h): none without orders.
 struct RecallConfig {
-  std::vector<int64_t> orders = {};  ///< context lengths in bytes
+  std::vector<int64_t> orders;  ///< context lengths in bytes
   int64_t bits = 22;                 ///< 2^bits slots of 4 bytes for each order
   bool operator==(const RecallConfig&) const = default;
 };
@@ -38,10 +38,10 @@ struct ModelConfig {
   int64_t attention_window = 0;  ///< tokens that a token sees of each scale; 0: all
   std::string fusion = "gate";  ///< how the scales' views become one: gate or sum
 
-  NgramConfig ngram = {};
+  NgramConfig ngram{};
   /// Lengths of repeats within the context that the model is told about; none without lengths.
-  std::vector<int64_t> repeats = {};
-  RecallConfig recall = {};
+  std::vector<int64_t> repeats{};
+  RecallConfig recall{};
 
   /// The keys under `model:` of a configuration file.
   Fields fields();
