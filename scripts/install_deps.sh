@@ -9,8 +9,8 @@ readonly BUILD_PACKAGES=(
   libfmt-dev libxxhash-dev
   libgtest-dev
 )
-# For the thread sanitizer, the fuzzers and the tests of the command line.
-readonly TEST_PACKAGES=(clang libclang-rt-dev libomp-dev python3)
+# For the thread sanitizer, the fuzzers, the tests of the command line and of axl plot.
+readonly TEST_PACKAGES=(clang libclang-rt-dev libomp-dev python3 gnuplot-nox)
 
 usage() {
   cat <<'USAGE'

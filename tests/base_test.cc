@@ -16,6 +16,7 @@
 #include "axl/base/hash.h"
 #include "axl/base/rng.h"
 #include "axl/base/text.h"
+#include "environment.h"
 #include "temp_dir.h"
 
 namespace axl {
@@ -261,6 +262,17 @@ TEST(ReadText, SaysWhyAPathCannotBeRead) {
   const TempDir dir;
   EXPECT_HOLDS(message_of<Error>([&] { read_text(dir.path()); }), "Is a directory");
   EXPECT_HOLDS(message_of<Error>([&] { read_text(dir / "missing"); }), "No such file");
+}
+
+TEST(TemporaryDirectory, IsRemovedWithAllItHolds) {
+  const TempDir dir;
+  const Environment tmp("TMPDIR", dir.path().string());
+  {
+    const TemporaryDirectory temporary;
+    put(temporary.path() / "x", "x");
+    EXPECT_EQ(entries(dir.path()), 1);
+  }
+  EXPECT_EQ(entries(dir.path()), 0);
 }
 
 TEST(AtomicFile, WritesSmallAndLargePiecesInOrder) {

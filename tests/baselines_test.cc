@@ -1,17 +1,12 @@
-// Child processes, and compressors run as such.
 #include "cli/baselines.h"
 
 #include <gtest/gtest.h>
 
-#include <chrono>
-#include <csignal>
-#include <cstdlib>
-#include <optional>
 #include <string>
 
 #include "axl/base/error.h"
-#include "axl/base/process.h"
 #include "axl/base/rng.h"
+#include "environment.h"
 #include "temp_dir.h"
 
 namespace axl {
@@ -19,83 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const std::string kShell = "/bin/sh";
 const auto kAlways = [](const std::string&) { return true; };
-
-/// A value of an environment variable, while it lives.
-class Environment {
- public:
-  Environment(const char* name, const std::string& value) : name_(name) {
-    if (const char* old = std::getenv(name)) old_ = old;
-    setenv(name, value.c_str(), 1);
-  }
-  ~Environment() { old_ ? setenv(name_, old_->c_str(), 1) : unsetenv(name_); }
-
- private:
-  const char* name_;
-  std::optional<std::string> old_;
-};
-
-/// An executable shell script.
-void put_script(const fs::path& path, const std::string& body) {
-  put(path, "#!/bin/sh\n" + body + "\n");
-  fs::permissions(path, fs::perms(0755));
-}
-
-TEST(Process, TellsOutputExitCodeAndLastWords) {
-  const TempDir dir;
-  const auto result = run_process(
-      {kShell, "-c", "cat; echo \"$1\"; echo first >&2; echo 'the last' >&2; exit 3", "sh", "a $b"},
-      dir / "out", nullptr);
-  ASSERT_TRUE(result);
-  EXPECT_EQ(result->exit_code, 3);
-  EXPECT_EQ(result->last_words, "the last");
-  EXPECT_EQ(get(dir / "out"), "a $b\n");
-}
-
-TEST(Process, DeathBySignalIsAnExitCode) {
-  const TempDir dir;
-  EXPECT_EQ(run_process({kShell, "-c", "kill -TERM $$"}, dir / "out", nullptr)->exit_code, 143);
-}
-
-TEST(Process, IsKilledWhenToldToStop) {
-  const TempDir dir;
-  const auto begin = std::chrono::steady_clock::now();
-  const auto result = run_process({kShell, "-c", "echo $$; exec sleep 60"}, dir / "out",
-                                  [&] { return get(dir / "out").empty(); });
-  EXPECT_FALSE(result);
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(30));
-  EXPECT_NE(kill(std::stoi(get(dir / "out")), 0), 0) << "the child still runs";
-}
-
-TEST(Process, WhatCannotStartIsAnError) {
-  const TempDir dir;
-  EXPECT_HOLDS(message_of<Error>([&] { run_process({dir / "none"}, dir / "out", nullptr); }),
-               "none: cannot start");
-  EXPECT_THROW(run_process({kShell, "-c", ":"}, dir / "no" / "out", nullptr), Error);
-}
-
-TEST(Process, ProgramsAreFoundInThePath) {
-  const TempDir dir;
-  fs::create_directory(dir / "a");
-  fs::create_directory(dir / "b");
-  put(dir / "a" / "tool", "not executable");
-  put_script(dir / "b" / "tool", "");
-  const Environment path("PATH", (dir / "a").string() + ":" + (dir / "b").string());
-  EXPECT_EQ(find_program("tool"), dir / "b" / "tool");
-  EXPECT_EQ(find_program("none"), "");
-}
-
-TEST(TemporaryDirectory, IsRemovedWithAllItHolds) {
-  const TempDir dir;
-  const Environment tmp("TMPDIR", dir.path().string());
-  {
-    const TemporaryDirectory temporary;
-    put(temporary.path() / "x", "x");
-    EXPECT_EQ(entries(dir.path()), 1);
-  }
-  EXPECT_EQ(entries(dir.path()), 0);
-}
 
 /// Two files, a priming text that holds the first of them, and fake compressors. Those remove
 /// nothing: an input's size is its compressed size, so that every figure is known.
@@ -156,7 +75,7 @@ TEST_F(Baselines, OfManyFilesOnlyAllTogetherArePrimed) {
 }
 
 TEST_F(Baselines, AFailureIsAnErrorWithTheLastWords) {
-  fake("zstd", "echo 'no memory' >&2; exit 7");
+  fake("zstd", "echo begun >&2; echo 'no memory' >&2; echo >&2; exit 7");
   const std::string message = message_of<Error>([&] { run_baselines({path("a")}, {}, kAlways); });
   EXPECT_HOLDS(message, "failed with exit code 7: no memory");
   EXPECT_HOLDS(message, "zstd");

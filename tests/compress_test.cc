@@ -166,7 +166,7 @@ TEST(ByteIntervals, RefuseWhatIsNoNumber) {
 // ---- Files --------------------------------------------------------------------------------------
 
 Model tiny_model(uint64_t seed = 3, std::vector<int64_t> factors = {1, 2, 4}) {
-  ModelConfig config{.d_model = 16, .n_heads = 2, .d_ff = 24, .n_layers_per_scale = 1};
+  ModelConfig config{.d_model = 16, .n_heads = 2, .d_ff = 24, .n_layers_per_scale = {1}};
   config.downsample_factors = std::move(factors);
   config.max_seq_len = 32;
   Model model(config);

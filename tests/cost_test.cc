@@ -42,7 +42,7 @@ TEST(Cost, CountsThePartsOfTheDefinition) {
 }
 
 TEST(Cost, LargestDimensionsDoNotOverflowTheCount) {
-  ModelConfig config{65536, 4096, 1048576, 1024, 1024, {1}, 1048576};
+  ModelConfig config{65536, 4096, 1048576, {1024}, 1024, {1}, 1048576};
   for (int64_t i = 15; i > 0; --i) config.downsample_factors.push_back(1048576 - i);
   EXPECT_GT(count_parameters(config).total(), int64_t{1} << 50);
   EXPECT_THROW(config.validate(), UsageError);
@@ -62,7 +62,7 @@ TEST(Cost, OfOneScaleIsThatOfAPlainTransformer) {
 }
 
 TEST(Cost, OfTwoScalesIsTheSumOfItsProducts) {
-  ModelConfig config{8, 2, 12, 2, 3, {1, 2}, 16};
+  ModelConfig config{8, 2, 12, {2}, 3, {1, 2}, 16};
   const double D = 8, F = 12, N = 16, M = 8, matrices = 4 * D * D + 3 * D * F;
   double flops = 2 * (2 * N * matrices + 2 * N * N * D);  // stack of 1
   flops += 2 * (2 * M * matrices + 2 * M * M * D);        // stack of 2
@@ -75,7 +75,7 @@ TEST(Cost, OfTwoScalesIsTheSumOfItsProducts) {
 }
 
 TEST(Cost, CoarseTokensThatDoNotFitAreNotCounted) {
-  ModelConfig whole{8, 2, 12, 1, 0, {1, 5}, 10}, cut = whole;
+  ModelConfig whole{8, 2, 12, {1}, 0, {1, 5}, 10}, cut = whole;
   cut.max_seq_len = 14;  // still two tokens of scale 5
   const double D = 8, block = 2 * (4 * D * D + 3 * D * 12);
   const double coarse = 2 * block + 2 * 2 * 2 * D + 2 * 2 * (2 * 5 * D * D);
@@ -85,7 +85,7 @@ TEST(Cost, CoarseTokensThatDoNotFitAreNotCounted) {
 }
 
 TEST(Cost, CoarseScalesReadTheirWeightsRarely) {
-  ModelConfig config{8, 2, 12, 2, 3, {1, 4}, 16};
+  ModelConfig config{8, 2, 12, {2}, 3, {1, 4}, 16};
   const double D = 8, F = 12, ffn = 3 * D * F;
   const double block = 4 * D * D + ffn + 2 * D;
   double weights = D + 2 * 2 * D + D + 258 * D;  // embedding row, gate, norm, output

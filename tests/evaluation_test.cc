@@ -98,7 +98,7 @@ TEST(Breakdown, AFullContextIsInTheLastBucket) {
 }
 
 TEST(Scorer, ContextIsWhatTheWindowOfAByteShows) {
-  ModelConfig config{.d_model = 16, .n_heads = 2, .d_ff = 24, .n_layers_per_scale = 1};
+  ModelConfig config{.d_model = 16, .n_heads = 2, .d_ff = 24, .n_layers_per_scale = {1}};
   for (const int64_t length : {4, 15, 16}) {
     config.max_seq_len = length;
     Model model(config);

@@ -282,7 +282,7 @@ TEST(Trainer, DivergenceStopsAndKeepsTheLastState) {
   Model huge(config.model);
   std::fill_n(huge.data(), huge.parameter_count(), 1e30f);
   bad.start_from(huge);
-  EXPECT_HOLDS(message_of<Error>([&] { bad.run(out, {}); }), "diverged at step 4");
+  EXPECT_HOLDS(message_of<Diverged>([&] { bad.run(out, {}); }), "diverged at step 4");
   EXPECT_TRUE(get(out / kStateFile) == state);
   EXPECT_TRUE(get(out / kModelFile) == model);
 
@@ -334,7 +334,7 @@ TEST(Trainer, NeverSavesAMomentThatOverflowed) {
   const Parameter& output = steep.parameters().back();
   for (int64_t i = 0; i < output.size(); ++i) steep.data()[output.offset + i] *= 1e27f;
   trainer.start_from(steep);
-  EXPECT_HOLDS(message_of<Error>([&] { trainer.run(out, {}); }), "no longer finite");
+  EXPECT_HOLDS(message_of<Diverged>([&] { trainer.run(out, {}); }), "no longer finite");
   EXPECT_FALSE(std::filesystem::exists(out / kStateFile));
   EXPECT_FALSE(std::filesystem::exists(out / kModelFile));
 }

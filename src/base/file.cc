@@ -10,6 +10,7 @@
 #include <charconv>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -194,6 +195,22 @@ void AtomicFile::fail(const char* what) const {
   throw Error(format("{}: cannot {}: {}; {}{}", path_.string(), what, std::strerror(reason),
                      old ? "the old file is untouched" : "no file was left",
                      full ? ". Free some space or write elsewhere" : ""));
+}
+
+TemporaryDirectory::TemporaryDirectory() {
+  std::error_code error;
+  const fs::path parent = fs::temp_directory_path(error);
+  std::string name = ((error ? fs::path("/tmp") : parent) / "axl.XXXXXX").string();
+  if (!mkdtemp(name.data()))
+    throw Error(
+        format("{}: cannot create a temporary directory: {}; $TMPDIR may name another place", name,
+               std::strerror(errno)));
+  path_ = name;
+}
+
+TemporaryDirectory::~TemporaryDirectory() {
+  std::error_code ignored;
+  fs::remove_all(path_, ignored);
 }
 
 std::string read_text(const fs::path& path) {

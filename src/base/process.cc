@@ -2,9 +2,8 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
-#include <stdlib.h>
-#include <sys/stat.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,87 +11,153 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <sstream>
 #include <thread>
+#include <vector>
 
-#include "axl/base/error.h"
-#include "axl/base/file.h"
 #include "axl/base/format.h"
 
 namespace axl {
 namespace {
 
-namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+using namespace std::chrono_literals;
 
-/// Which files stand for a child's stdin, stdout and stderr.
-class FileActions {
+[[noreturn]] void fail(const std::string& program, const char* what) {
+  throw Error(format("{}: cannot {}: {}", program, what, std::strerror(errno)));
+}
+
+class Descriptor {
  public:
-  FileActions(const fs::path& out, const fs::path& err) {
-    check(posix_spawn_file_actions_init(&actions_));
-    open(STDIN_FILENO, "/dev/null", O_RDONLY);
-    open(STDOUT_FILENO, out, O_WRONLY | O_CREAT | O_TRUNC);
-    open(STDERR_FILENO, err, O_WRONLY | O_CREAT | O_TRUNC);
+  explicit Descriptor(int fd = -1) : fd_(fd) {}
+  ~Descriptor() { close(); }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+  void close() {
+    if (fd_ >= 0) ::close(fd_);
+    fd_ = -1;
   }
-  ~FileActions() { posix_spawn_file_actions_destroy(&actions_); }
-  FileActions(const FileActions&) = delete;
-  FileActions& operator=(const FileActions&) = delete;
-
-  const posix_spawn_file_actions_t* get() const { return &actions_; }
 
  private:
-  static void check(int reason) {
-    if (reason != 0) throw Error(format("cannot prepare a process: {}", strerror(reason)));
-  }
-  void open(int fd, const fs::path& path, int flags) {
-    check(posix_spawn_file_actions_addopen(&actions_, fd, path.c_str(), flags, 0600));
-  }
-
-  posix_spawn_file_actions_t actions_;
+  int fd_;
 };
 
-/// A running child; the destructor kills it if nobody has waited for its end.
+// Files in memory rather than pipes: nobody has to wait for the other side, and a program that does
+// not read its input raises no SIGPIPE.
+int memory_file(const std::string& program) {
+  const int fd = memfd_create("axl", MFD_CLOEXEC);
+  if (fd < 0) fail(program, "make a file in memory for its input and output");
+  return fd;
+}
+
+void fill(int fd, std::string_view text, const std::string& program) {
+  while (!text.empty()) {
+    const ssize_t written = write(fd, text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) fail(program, "hold its input in memory");
+    text.remove_prefix(written);
+  }
+  lseek(fd, 0, SEEK_SET);
+}
+
+std::string contents(int fd, const std::string& program) {
+  std::string text(lseek(fd, 0, SEEK_END), '\0');
+  size_t done = 0;
+  while (done < text.size()) {
+    const ssize_t got = pread(fd, text.data() + done, text.size() - done, done);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) fail(program, "read its output");
+    done += got;
+  }
+  return text;
+}
+
+struct Streams {
+  int in, out, err, exec_error;
+};
+
+// Between fork and exec only calls that are safe in a signal handler: another thread may have held
+// the heap's lock.
+[[noreturn]] void become(char* const* argv, const Streams& s, pid_t parent) {
+  prctl(PR_SET_PDEATHSIG, SIGTERM);
+  if (getppid() != parent) _exit(127);  // it died before the line above
+  if (dup2(s.in, 0) >= 0 && dup2(s.out, 1) >= 0 && dup2(s.err, 2) >= 0) execvp(argv[0], argv);
+  const int reason = errno;
+  [[maybe_unused]] const ssize_t told = write(s.exec_error, &reason, sizeof reason);
+  _exit(127);
+}
+
+pid_t start(std::span<const std::string> argv, const Streams& streams) {
+  std::vector<char*> words;
+  for (const std::string& word : argv) words.push_back(const_cast<char*>(word.c_str()));
+  words.push_back(nullptr);
+  const pid_t parent = getpid(), child = fork();
+  if (child < 0) fail(argv[0], "start a process for it");
+  if (child == 0) become(words.data(), streams, parent);
+  return child;
+}
+
+// The pipe closes by itself where exec succeeds.
+void require_started(int exec_error, pid_t child, const std::string& program) {
+  int reason = 0;
+  ssize_t got;
+  do got = read(exec_error, &reason, sizeof reason);
+  while (got < 0 && errno == EINTR);
+  if (got != sizeof reason) return;
+  waitpid(child, nullptr, 0);
+  if (reason == ENOENT) throw ProgramNotFound(format("{}: no such program in PATH", program));
+  errno = reason;
+  fail(program, "run it");
+}
+
+/// A running child; the destructor kills it where nobody has seen its end.
 class Child {
  public:
-  Child(const std::vector<std::string>& arguments, const FileActions& files) {
-    std::vector<char*> argv;
-    for (const std::string& each : arguments) argv.push_back(const_cast<char*>(each.c_str()));
-    argv.push_back(nullptr);
-    const int reason = posix_spawn(&pid_, argv[0], files.get(), nullptr, argv.data(), environ);
-    if (reason != 0) throw Error(format("{}: cannot start: {}", arguments[0], strerror(reason)));
-  }
+  explicit Child(pid_t pid) : pid_(pid) {}
   ~Child() {
     if (pid_ == 0) return;
-    kill(pid_, SIGKILL);
+    send(SIGKILL);
     while (waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) continue;
   }
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
 
-  /// The exit code once the child has ended.
+  void send(int signal) { kill(pid_, signal); }
+  /// The exit code once it has ended.
   std::optional<int> poll() {
     int status = 0;
     const pid_t ended = waitpid(pid_, &status, WNOHANG);
-    if (ended == 0 || (ended < 0 && errno == EINTR)) return std::nullopt;
-    if (ended < 0) throw Error(format("cannot wait for a process: {}", strerror(errno)));
+    if (ended < 0 && errno != EINTR) AXL_CHECK(!"a child process is lost");
+    if (ended != pid_) return std::nullopt;
     pid_ = 0;
     return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
   }
 
  private:
-  pid_t pid_ = 0;
+  pid_t pid_;
 };
 
-std::string last_line(const std::string& text) {
-  std::istringstream lines(text);
-  std::string line, last;
-  while (std::getline(lines, line))
-    if (line.find_first_not_of(" \t\r") != line.npos) last = line;
-  return last;
+int wait_for(Child& child, const std::function<bool()>& should_stop, bool& stopped) {
+  Clock::time_point kill_at = Clock::time_point::max();
+  std::optional<int> exit_code;
+  for (auto pause = 1ms; !(exit_code = child.poll()); pause = std::min(2 * pause, 50ms)) {
+    if (!stopped && should_stop && should_stop()) {
+      stopped = true;
+      child.send(SIGTERM);
+      kill_at = Clock::now() + 2s;
+    }
+    if (Clock::now() >= kill_at) child.send(SIGKILL);
+    std::this_thread::sleep_for(pause);
+  }
+  return *exit_code;
 }
 
 }  // namespace
 
-fs::path find_program(const std::string& name) {
+std::filesystem::path find_program(const std::string& name) {
+  namespace fs = std::filesystem;
   const char* path = std::getenv("PATH");
   std::istringstream directories(path ? path : "/usr/bin:/bin");
   std::string directory;
@@ -105,38 +170,27 @@ fs::path find_program(const std::string& name) {
   return {};
 }
 
-std::optional<ProcessResult> run_process(const std::vector<std::string>& arguments,
-                                         const fs::path& out,
-                                         const std::function<bool()>& keep_going) {
-  AXL_CHECK(!arguments.empty());
-  const TemporaryDirectory scratch;
-  const fs::path err = scratch.path() / "stderr";
-  const FileActions files(out, err);
-  Child child(arguments, files);
-  std::optional<int> code;
-  // Short sleeps first: many small files are each compressed in a few milliseconds.
-  for (auto pause = std::chrono::milliseconds(1); !(code = child.poll());) {
-    if (keep_going && !keep_going()) return std::nullopt;
-    std::this_thread::sleep_for(pause);
-    pause = std::min(2 * pause, std::chrono::milliseconds(50));
-  }
-  return ProcessResult{*code, last_line(read_text(err))};
-}
+ProcessResult run_process(std::span<const std::string> argv, std::string_view input,
+                          const std::function<bool()>& should_stop) {
+  AXL_CHECK(!argv.empty());
+  const std::string& program = argv[0];
+  const Descriptor in(memory_file(program)), out(memory_file(program)), err(memory_file(program));
+  fill(in.get(), input, program);
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) fail(program, "make a pipe");
+  const Descriptor exec_error(ends[0]);
+  Descriptor childs_end(ends[1]);
 
-TemporaryDirectory::TemporaryDirectory() {
-  std::error_code error;
-  const fs::path parent = fs::temp_directory_path(error);
-  std::string name = ((error ? fs::path("/tmp") : parent) / "axl.XXXXXX").string();
-  if (!mkdtemp(name.data()))
-    throw Error(
-        format("{}: cannot create a temporary directory: {}; $TMPDIR may name another place", name,
-               strerror(errno)));
-  path_ = name;
-}
+  const pid_t pid = start(argv, {in.get(), out.get(), err.get(), childs_end.get()});
+  childs_end.close();
+  require_started(exec_error.get(), pid, program);
 
-TemporaryDirectory::~TemporaryDirectory() {
-  std::error_code ignored;
-  fs::remove_all(path_, ignored);
+  Child child(pid);
+  ProcessResult result;
+  result.exit_code = wait_for(child, should_stop, result.stopped);
+  result.output = contents(out.get(), program);
+  result.errors = contents(err.get(), program);
+  return result;
 }
 
 }  // namespace axl

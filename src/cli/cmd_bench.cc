@@ -118,6 +118,7 @@ Json bench_train(const Config& config, double seconds) {
   Activations activations(config.model, rows, Activations::Mode::kTraining);
   activations.scratch.precision = precision;
   auto optimizer = make_optimizer(optimizer_options(t), model.parameters());
+  TableOptimizer table_optimizer(model.parameters());
   const std::vector<int32_t> ids = random_bytes(rows), targets = random_bytes(rows);
   activations.lay_out(whole_sequences(t.batch_size, length));
 
@@ -128,6 +129,7 @@ Json bench_train(const Config& config, double seconds) {
                            grads.weights);
     const double norm = std::sqrt(sum_of_squares(grads.memory.floats(), grads.count));
     optimizer->update(model.data(), grads.memory.floats(), 1e-6, norm > 1 ? 1 / norm : 1, ++steps);
+    table_optimizer.update(model.data(), Model::table_gradient(activations), 1e-6);
   };
   const double ceiling_before = gemm_ceiling(0.5, precision);
   step();

@@ -4,7 +4,6 @@
 #include <filesystem>
 #include <memory>
 #include <numbers>
-#include <set>
 #include <string>
 
 #include "axl/base/error.h"
@@ -18,6 +17,7 @@
 #include "axl/train/trainer.h"
 #include "cli/command.h"
 #include "cli/config_file.h"
+#include "cli/corpora.h"
 #include "cli/json.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
@@ -27,45 +27,6 @@
 namespace axl {
 namespace {
 namespace fs = std::filesystem;
-
-struct Corpora {
-  std::unique_ptr<Corpus> train, holdout;
-};
-
-/// Training files and held-out files; no file is ever on both sides.
-CorpusSplit find_files(const TrainConfig& t) {
-  std::vector<CorpusFile> files = find_corpus_files(t.data, t.suffixes);
-  if (t.eval_data.empty()) return split_corpus(std::move(files), t.holdout, t.seed);
-  CorpusSplit split{{}, find_corpus_files(t.eval_data, t.suffixes)};
-  std::set<fs::path> held_out;
-  for (const CorpusFile& f : split.holdout) held_out.insert(fs::canonical(f.path));
-  for (CorpusFile& f : files)
-    if (!held_out.count(fs::canonical(f.path))) split.train.push_back(std::move(f));
-  if (split.train.empty())
-    throw Error("every training file is also a held-out file (train.eval_data); nothing is left");
-  return split;
-}
-
-std::unique_ptr<Corpus> index_files(std::vector<CorpusFile> files, const Globals& globals) {
-  Progress progress(globals.quiet);
-  return std::make_unique<Corpus>(std::move(files), [&](uint64_t done, uint64_t all) {
-    progress.update(
-        format("indexing {} of {}", human_bytes(double(done)), human_bytes(double(all))));
-  });
-}
-
-Corpora load_corpora(const TrainConfig& t, const Globals& globals) {
-  CorpusSplit split = find_files(t);
-  Corpora corpora;
-  if (!split.holdout.empty())
-    corpora.holdout = index_files(std::move(split.holdout), globals);
-  else if (t.holdout > 0)
-    spdlog::warn(
-        "the data is a single file, which cannot be split: no held-out score (give "
-        "--eval-data, or --holdout 0 to silence this)");
-  corpora.train = index_files(std::move(split.train), globals);
-  return corpora;
-}
 
 void log_start(const Config& c, const Corpora& corpora, const Trainer& trainer) {
   spdlog::info("{}: {} parameters, {} to train, {} threads, {} products", c.name,

@@ -10,6 +10,8 @@ Action setup_compress(CLI::App& app, Globals& globals);
 Action setup_decompress(CLI::App& app, Globals& globals);
 Action setup_info(CLI::App& app, Globals& globals);
 Action setup_bench(CLI::App& app, Globals& globals);
+Action setup_plot(CLI::App& app, Globals& globals);
+Action setup_tune(CLI::App& app, Globals& globals);
 
 namespace {
 constexpr Command kCommands[] = {
@@ -21,6 +23,8 @@ constexpr Command kCommands[] = {
     {"info", "dimensions, size and cost of a model or configuration", setup_info},
     {"bench", "measures training, generating and products against this machine's ceiling",
      setup_bench},
+    {"tune", "finds the learning rate for your files within a time budget", setup_tune},
+    {"plot", "draws loss, held-out score and gate weights of training runs", setup_plot},
 };
 }  // namespace
 

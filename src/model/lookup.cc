@@ -19,13 +19,12 @@ int64_t vote_rows(const ModelConfig& config) {
 }
 
 uint64_t hash_tokens(const int32_t* tokens, int64_t count) {
-  uint64_t hash = static_cast<uint64_t>(count);
-  for (int64_t i = 0; i < count; ++i)
-    hash = (hash ^ static_cast<uint64_t>(tokens[i] + 1)) * 0x9E3779B97F4A7C15u + (hash >> 29);
-  // The finaliser of MurmurHash3: products alone leave the low bits of the last token low.
-  hash = (hash ^ (hash >> 33)) * 0xFF51AFD7ED558CCDu;
-  hash = (hash ^ (hash >> 33)) * 0xC4CEB9FE1A85EC53u;
-  return hash ^ (hash >> 33);
+  return RollingHash(tokens, count).value();
+}
+
+RollingHash::RollingHash(const int32_t* tokens, int64_t count)
+    : count_(count), sum_(0), power_(1) {
+  for (int64_t i = 0; i < count; ++i) sum_ = sum_ * kBase + term(tokens[i]), power_ *= kBase;
 }
 
 }  // namespace axl

@@ -96,6 +96,10 @@ void Recall::observe(std::span<const int32_t> tokens, int64_t from) {
   constexpr int64_t kAhead = 32;
   const int64_t count = tokens.size();
   std::array<uint64_t, kAhead> hashes;
+  std::vector<RollingHash> rolling;
+  for (int64_t order : orders_)
+    rolling.emplace_back(tokens.data() + std::max<int64_t>(0, from - order),
+                         std::min(order, count));
   for (int64_t begin = from; begin < count; begin += kAhead) {
     const int64_t n = std::min(kAhead, count - begin);
     std::array<bool, kAhead> known;  // the next shorter context, before this byte
@@ -104,7 +108,8 @@ void Recall::observe(std::span<const int32_t> tokens, int64_t from) {
       const int64_t order = orders_[o], skip = std::clamp<int64_t>(order - begin, 0, n);
       uint32_t* table = data(o);
       for (int64_t i = skip; i < n; ++i) {
-        hashes[i] = hash_tokens(tokens.data() + begin + i - order, order);
+        hashes[i] = rolling[o].value();
+        rolling[o].roll(tokens[begin + i - order], tokens[begin + i]);
         __builtin_prefetch(table + bucket_of(hashes[i], slots_), 1);
       }
       for (int64_t i = skip; i < n; ++i) {

@@ -76,21 +76,33 @@ Trainer::Trainer(const Config& config, const Corpus& train, const Corpus* holdou
 }
 
 TrainResult Trainer::run(const std::filesystem::path& dir, const TrainCallbacks& call) {
-  started_ = Clock::now();
   TrainLog log(dir / kLogFile, config_.model, step_);
+  const TrainResult result = train(call, [&](const StepReport& report) {
+    log.append(report);
+    if (due(step_, config_.train.checkpoint_every)) save(dir, call);
+  });
+  save(dir, call);
+  return result;
+}
+
+TrainResult Trainer::train(const TrainCallbacks& call) {
+  return train(call, [](const StepReport&) {});
+}
+
+TrainResult Trainer::train(const TrainCallbacks& call,
+                           const std::function<void(const StepReport&)>& keep) {
+  started_ = Clock::now();
   remember_corpus(call);
   bool stopped = false;
   while (!stopped && limits_.progress(step_, elapsed()) < 1.0) {
     StepReport report = train_step();
     stopped = call.should_stop && call.should_stop();
     if (due(step_, config_.train.eval_every)) report.holdout_bpb = evaluate();
-    log.append(report);
+    keep(report);
     if (call.on_step) call.on_step(report);
     warn_about_dead_scales(report, call);
-    if (due(step_, config_.train.checkpoint_every)) save(dir, call);
   }
   if (!stopped) holdout_bpb_ = evaluate();
-  save(dir, call);
   return {step_,        static_cast<uint64_t>(step_ * step_bytes()),
           elapsed(),    recent_loss_,
           holdout_bpb_, alpha_,
@@ -158,7 +170,7 @@ double Trainer::gradient_scale(double norm) const {
 
 void Trainer::require_finite(const Model::Loss& loss, double norm) const {
   if (std::isfinite(loss.total(config_.train.fine_loss_weight)) && std::isfinite(norm)) return;
-  throw Error(
+  throw Diverged(
       format("training diverged at step {}: the loss is {}, the gradient's norm {}. The "
              "weights were not changed by this step and the last saved state is intact. "
              "Try a lower learning rate (train.lr is {}), a longer warm-up "
@@ -226,7 +238,7 @@ void Trainer::require_loadable() const {
   for (const OptimizerState& s : optimizer_state())
     finite = finite && std::isfinite(sum_of_squares(s.data, s.count));
   if (finite) return;
-  throw Error(
+  throw Diverged(
       format("training diverged at step {}: weights or momentum are no longer finite. They were "
              "not saved and the last saved state is intact. Try a lower learning rate (train.lr "
              "is {}) or clipping (train.grad_clip is {})",

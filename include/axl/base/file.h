@@ -52,6 +52,21 @@ class AtomicFile {
   std::string pending_;  ///< accepted by write(), not yet given to the system
 };
 
+/// A new directory in $TMPDIR, else /tmp, removed at the end of the scope with all it holds.
+class TemporaryDirectory {
+ public:
+  /// Throws Error.
+  TemporaryDirectory();
+  ~TemporaryDirectory();
+  TemporaryDirectory(const TemporaryDirectory&) = delete;
+  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
 /// The whole text of a file. Throws Error.
 std::string read_text(const std::filesystem::path& path);
 /// Replaces a file by `text`, atomically. Throws Error.

@@ -2,42 +2,38 @@
 
 #include <filesystem>
 #include <functional>
-#include <optional>
+#include <span>
 #include <string>
-#include <vector>
+#include <string_view>
+
+#include "axl/base/error.h"
 
 namespace axl {
+
+/// The program to be run is not installed. The message names it; callers add what to install.
+class ProgramNotFound : public Error {
+ public:
+  using Error::Error;
+};
 
 /// The first executable file called `name` in the directories of $PATH; empty when there is none.
 std::filesystem::path find_program(const std::string& name);
 
-/// How a child process ended.
 struct ProcessResult {
-  int exit_code = 0;       ///< 128 + signal number when a signal ended it
-  std::string last_words;  ///< last line that is not blank of what it wrote to stderr
+  int exit_code = 0;     ///< 128 + signal number when a signal ended it, as a shell has it
+  bool stopped = false;  ///< by should_stop
+  std::string output;    ///< all that it wrote to stdout
+  std::string errors;    ///< and to stderr
 };
 
-/// Runs arguments[0], a path, as a child process, without a shell. Its stdin is empty, its stdout
-/// goes to the file `out`, its stderr is read. `keep_going`, called about 20 times a second,
-/// returns false to have the child killed; the result is then empty. The child is gone when this
-/// returns or throws. Throws Error when the program cannot be started or `out` not be written.
-std::optional<ProcessResult> run_process(const std::vector<std::string>& arguments,
-                                         const std::filesystem::path& out,
-                                         const std::function<bool()>& keep_going);
-
-/// A new directory in $TMPDIR, else /tmp, removed at the end of the scope with all it holds.
-class TemporaryDirectory {
- public:
-  /// Throws Error.
-  TemporaryDirectory();
-  ~TemporaryDirectory();
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
+/// Runs argv[0], looked up in PATH, with the arguments argv[1..] as they are: no shell reads them.
+/// It reads `input` from stdin. Returns when it has ended; a failure of its own is an exit code,
+/// not an exception. While it runs, should_stop (may be null) is asked several times a second; once
+/// it says true the program gets SIGTERM and, two seconds later, SIGKILL. The program also gets
+/// SIGTERM when this process dies, and SIGKILL when should_stop throws. Input and output are held
+/// in memory. Throws ProgramNotFound when there is no such program, Error when it cannot be
+/// started.
+ProcessResult run_process(std::span<const std::string> argv, std::string_view input = {},
+                          const std::function<bool()>& should_stop = nullptr);
 
 }  // namespace axl

@@ -31,8 +31,32 @@ inline int32_t memory_row(int32_t byte, int64_t level) {
 /// Rows of vote weights: for each memory table, at each longest recall order that found something.
 int64_t vote_rows(const ModelConfig& config);
 
-/// Hash of `count` tokens. Every bit of the result depends on every token.
+/// Hash of `count` tokens: a polynomial of them, so that it can roll over a text, and a finaliser
+/// after which every bit depends on every token.
 uint64_t hash_tokens(const int32_t* tokens, int64_t count);
+
+/// The same hash of each `count` tokens in a row, at a constant cost per step.
+class RollingHash {
+ public:
+  /// Stands on tokens [0, count).
+  RollingHash(const int32_t* tokens, int64_t count);
+  uint64_t value() const {  // the finaliser of MurmurHash3
+    uint64_t hash = sum_ + count_;
+    hash = (hash ^ (hash >> 33)) * 0xFF51AFD7ED558CCDu;
+    hash = (hash ^ (hash >> 33)) * 0xC4CEB9FE1A85EC53u;
+    return hash ^ (hash >> 33);
+  }
+  /// Moves on by one: `first` leaves, `next` enters.
+  void roll(int32_t first, int32_t next) {
+    sum_ = sum_ * kBase + term(next) - term(first) * power_;
+  }
+
+ private:
+  static constexpr uint64_t kBase = 0x9E3779B97F4A7C15u;
+  static uint64_t term(int32_t token) { return static_cast<uint64_t>(token + 1); }
+
+  uint64_t count_, sum_, power_;
+};
 
 /// Row of a table of `rows` for a hash.
 inline int64_t row_of(uint64_t hash, int64_t rows) {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "axl/base/error.h"
 #include "axl/data/corpus.h"
 #include "axl/model/model.h"
 #include "axl/train/config.h"
@@ -55,6 +56,12 @@ struct TrainCallbacks {
   std::function<void(uint64_t, uint64_t)> on_recall;
 };
 
+/// Loss, gradient or weights are no longer finite numbers.
+class Diverged : public Error {
+ public:
+  using Error::Error;
+};
+
 /// Trains one model on one corpus and keeps its run directory:
 ///   model.safetensors  state.safetensors  train_log.csv  README.md
 /// state.safetensors alone holds all that --resume needs, so that a kill at any moment leaves the
@@ -72,8 +79,10 @@ class Trainer {
   bool resume(const std::filesystem::path& dir);
 
   /// Trains until the limits or should_stop, saving into `dir` as configured and at the end.
-  /// A loss or gradient that is not finite throws Error and leaves the last saved state.
+  /// A loss or gradient that is not finite throws Diverged and leaves the last saved state.
   TrainResult run(const std::filesystem::path& dir, const TrainCallbacks& call);
+  /// The same without a run directory: nothing is kept but the weights in model().
+  TrainResult train(const TrainCallbacks& call);
 
   /// Seconds of one typical step, measured without saving anything; the weights are spent.
   double measure_step();
@@ -86,6 +95,8 @@ class Trainer {
   int64_t step_bytes() const { return batch_.sequences * batch_.length; }
 
  private:
+  /// Gives each step's report to `keep` before the callbacks see it.
+  TrainResult train(const TrainCallbacks& call, const std::function<void(const StepReport&)>& keep);
   StepReport train_step();
   void remember_corpus(const TrainCallbacks& call);
   std::vector<OptimizerState> optimizer_state() const;
