@@ -48,7 +48,7 @@ class Pass {
       norm += double(gradient[i]) * gradient[i];
     }
     EXPECT_GT(norm, 0) << p.name;
-    const float h = p.role == Role::kVotes ? 2e-4f : 2e-3f;
+    const float h = p.role == Role::kVotes ? 2e-4f : 5e-4f;
     const auto moved = [&](float by) {
       for (int64_t i = 0; i < p.size(); ++i) values[i] = original[i] + by * direction[i];
       return model_.forward_backward(ids_, targets_, kFineWeight, activations_, ignored_.weights)

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,6 +18,7 @@ struct Option {
   std::string name;
   ModelConfig config;
 };
+inline std::ostream& operator<<(std::ostream& out, const Option& o) { return out << o.name; }
 
 inline ModelConfig tiny_config() {
   ModelConfig config{.d_model = 8, .n_heads = 2, .d_ff = 12, .n_layers_per_scale = {1}};

@@ -55,12 +55,13 @@ struct Counts {
   }
 };
 
-/// Text of `letters` letters with marks at its ends and one inside.
+/// Text of `letters` letters, the first the most frequent, with marks at its ends and one inside.
 Tokens random_text(int64_t n, int letters, uint64_t seed) {
   Tokens text{kBos};
   Rng rng(seed);
   while (static_cast<int64_t>(text.size()) < n)
-    text.push_back(text.size() == 50 ? kEos : 'a' + static_cast<int32_t>(rng.below(letters)));
+    text.push_back(
+        text.size() == 50 ? kEos : 'a' + static_cast<int32_t>(rng.below(1 + rng.below(letters))));
   return text;
 }
 
@@ -176,7 +177,7 @@ TEST(Recall, InPortionsItObservesTheSame) {
 }
 
 TEST(Recall, MergingAddsCounts) {
-  const ModelConfig::Recall shape{{3}, 14};
+  const RecallConfig shape{{3}, 14};
   Recall both(shape), one(shape), other(shape);
   Counts truth{.orders = {3}};
   for (int half = 0; half < 2; ++half)
@@ -213,7 +214,7 @@ TEST(Recall, MergingRanksTheSums) {
 }
 
 TEST(Recall, MergingIntoNothingCopiesAndOfNothingChangesNothing) {
-  const ModelConfig::Recall shape{{1, 2, 4}, 8};
+  const RecallConfig shape{{1, 2, 4}, 8};
   Recall filled(shape), copy(shape);
   filled.observe(random_text(700, 5, 1), 0);
   copy.merge(filled);
@@ -231,7 +232,7 @@ TEST(Recall, MergingIntoNothingCopiesAndOfNothingChangesNothing) {
 }
 
 TEST(Recall, MergingFullTablesKeepsFrequentContexts) {
-  const ModelConfig::Recall shape{{2}, 8};
+  const RecallConfig shape{{2}, 8};
   Recall one(shape), other(shape);
   Rng rng(1);
   for (int i = 0; i < 4000; ++i)

@@ -86,7 +86,7 @@ int64_t Recall::Entry::level() const {
   return first_class(first_count) * 4 + second_class(second_count);
 }
 
-Recall::Recall(const ModelConfig::Recall& config)
+Recall::Recall(const RecallConfig& config)
     : orders_(config.orders),
       slots_(orders_.empty() ? 0 : int64_t{1} << config.bits),
       memory_(sizeof(uint32_t) * slots_ * orders_.size()) {}

@@ -28,7 +28,7 @@ class Recall {
   };
 
   Recall() = default;
-  explicit Recall(const ModelConfig::Recall& config);
+  explicit Recall(const RecallConfig& config);
 
   bool empty() const { return orders_.empty(); }
   std::span<const int64_t> orders() const { return orders_; }
