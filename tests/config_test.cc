@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -14,6 +15,7 @@
 #include "axl/model/cost.h"
 #include "axl/train/config.h"
 #include "cli/config_file.h"
+#include "config_testing.h"
 
 namespace axl {
 namespace {
@@ -36,32 +38,6 @@ std::vector<fs::path> shipped_configs() {
     if (entry.path().extension() == ".yaml") paths.push_back(entry.path());
   }
   return paths;
-}
-
-/// The message of the UsageError that `body` throws; "" when it throws none.
-std::string usage_error(const std::function<void()>& body) {
-  try {
-    body();
-  } catch (const UsageError& e) {
-    return e.what();
-  }
-  return "";
-}
-
-std::string parse_error(const std::string& yaml) {
-  return usage_error([&] { parse_config(yaml, "x.yaml"); });
-}
-
-void expect_contains(const std::string& text, const std::string& part) {
-  EXPECT_NE(text.find(part), std::string::npos) << "'" << text << "' lacks '" << part << "'";
-}
-
-void expect_equal(Config& a, Config& b) {
-  const Fields fields_a = a.fields(), fields_b = b.fields();
-  ASSERT_EQ(fields_a.size(), fields_b.size());
-  for (size_t i = 0; i < fields_a.size(); ++i) {
-    EXPECT_EQ(field_text(fields_a[i]), field_text(fields_b[i])) << fields_a[i].name;
-  }
 }
 
 TEST(Configs, CountsMatchThePublishedOnesWithinOnePercent) {

@@ -8,9 +8,11 @@
 #include "axl/base/error.h"
 #include "axl/base/format.h"
 #include "axl/formats/safetensors.h"
+#include "axl/kernels/attention.h"
 #include "axl/model/config.h"
 #include "axl/train/config.h"
 #include "axl/train/memory.h"
+#include "options_testing.h"
 
 namespace axl {
 namespace {
@@ -93,6 +95,65 @@ TEST(Cost, CoarseScalesReadTheirWeightsRarely) {
   weights += 3 * (per_query + per_key / 4);  // 4 to 1
   weights += 3 * (per_query / 4 + per_key);  // 1 to 4
   EXPECT_DOUBLE_EQ(decoding_weights_per_byte(config), weights);
+}
+
+TEST(Cost, CountsTheParametersOfEveryOption) {
+  for (const Option& option : model_options())
+    EXPECT_EQ(count_parameters(option.config).total(),
+              parameter_count(parameter_table(option.config)))
+        << option.name;
+  ModelConfig config = tiny_config();
+  config.ngram = {{2, 3}, 100};
+  EXPECT_EQ(count_parameters(config).tables, 2 * 100 * config.d_model);
+}
+
+TEST(Cost, OfAttentionIsThatOfThePairsAWindowLeaves) {
+  ModelConfig config{8, 2, 12, {2}, 1, {1, 4}, 64};
+  const double whole = forward_flops_per_byte(config);
+  const auto pairs = [&](int64_t window, int64_t queries_of, int64_t keys_of) {
+    const AttentionHeads heads{1, 0, queries_of, keys_of, window};
+    double sum = 0;
+    for (int64_t i = 0; i < 64 / queries_of; ++i)
+      sum += heads.visible(i, 64 / keys_of) - heads.first_visible(i, 64 / keys_of);
+    return sum;
+  };
+  const auto all_pairs = [&](int64_t window) {
+    return 2 * (pairs(window, 1, 1) + pairs(window, 4, 4)) + pairs(window, 1, 4) +
+           pairs(window, 4, 1);
+  };
+  for (int64_t window : {1, 5, 16, 40}) {
+    config.attention_window = window;
+    const double saved = (whole - forward_flops_per_byte(config)) * 64 / (4 * config.d_model);
+    // Within half a key for each query: the formula lets their number grow steadily.
+    const double queries = 2 * (64 + 16) + 64 + 16;
+    EXPECT_GT(saved, 0) << window;
+    EXPECT_NEAR(saved, all_pairs(0) - all_pairs(window), queries / 2) << window;
+  }
+  for (int64_t window : {64, 1000}) {
+    config.attention_window = window;
+    EXPECT_DOUBLE_EQ(forward_flops_per_byte(config), whole) << window;
+  }
+}
+
+TEST(Cost, OfASumIsThatOfAGateWithoutItsWeights) {
+  ModelConfig gate{8, 2, 12, {2}, 1, {1, 2}, 16}, sum = gate;
+  sum.fusion = "sum";
+  const double weights = 2 * 2 * 8;
+  EXPECT_EQ(count_parameters(sum).gate, 0);
+  EXPECT_DOUBLE_EQ(forward_flops_per_byte(gate) - forward_flops_per_byte(sum), 2 * weights);
+  EXPECT_DOUBLE_EQ(decoding_weights_per_byte(gate) - decoding_weights_per_byte(sum), weights);
+}
+
+TEST(Cost, OfScalesWithLayersOfTheirOwnIsTheirSum) {
+  ModelConfig config{8, 2, 12, {1}, 1, {1, 2}, 16};
+  const auto flops = [&](std::vector<int64_t> layers) {
+    config.n_layers_per_scale = std::move(layers);
+    return forward_flops_per_byte(config);
+  };
+  const double one = flops({1}), fine = flops({2, 1}) - one, coarse = flops({1, 2}) - one;
+  EXPECT_DOUBLE_EQ(flops({1, 1}), one);
+  EXPECT_GT(fine, 2 * coarse);  // half as many tokens, and attention to half as many
+  EXPECT_DOUBLE_EQ(flops({4, 3}), one + 3 * fine + 2 * coarse);
 }
 
 TEST(Memory, TrainingHoldsMoreThanRunning) {

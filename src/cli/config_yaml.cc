@@ -63,11 +63,20 @@ class Reader {
     }
     for (const auto& entry : section) {
       const std::string inner = read_key(entry.first, name + ".");
-      if (sections_.contains(inner))
+      if (sections_.contains(inner)) {
         read_section(inner, entry.second, at(entry.first));
-      else
+      } else if (entry.second.IsMap() && !is_field(inner)) {
+        throw UsageError(format("{}: there is no section '{}'{}", at(entry.first), inner,
+                                did_you_mean(inner, {sections_.begin(), sections_.end()})));
+      } else {
         read_value(inner, entry.first, entry.second);
+      }
     }
+  }
+
+  bool is_field(const std::string& name) const {
+    return std::any_of(fields_.begin(), fields_.end(),
+                       [&](const Field& field) { return field.name == name; });
   }
 
   void read_value(const std::string& name, const YAML::Node& key, const YAML::Node& value) {

@@ -18,8 +18,8 @@ constexpr double kMaxParameters = 1e12;
 /// Keys beyond the PyTorch definition. A model file has them only where they are not at their
 /// defaults, which leave the definition as it is.
 bool is_extension(const Field& field) {
-  return field.name == "fusion" || field.name == "attention_window" || field.name == "repeats" || field.name.starts_with("ngram.") ||
-         field.name.starts_with("recall.");
+  return field.name == "fusion" || field.name == "attention_window" || field.name == "repeats" ||
+         field.name.starts_with("ngram.") || field.name.starts_with("recall.");
 }
 
 /// The fields as model files have them: the PyTorch definition also states the vocabulary.
@@ -42,8 +42,7 @@ void check_ranges(ModelConfig config) {
 void check_ascending(const char* key, const std::vector<int64_t>& values) {
   for (size_t i = 1; i < values.size(); ++i) {
     if (values[i] <= values[i - 1]) {
-      throw UsageError(
-          format("{} must ascend, but {} follows {}", key, values[i], values[i - 1]));
+      throw UsageError(format("{} must ascend, but {} follows {}", key, values[i], values[i - 1]));
     }
   }
 }
@@ -104,7 +103,8 @@ Fields ModelConfig::fields() {
        "hashed n-gram embeddings: lengths in bytes, ascending; [] has none", 1, 64},
       {"ngram.rows", &ngram.rows, "rows of each length's table", 1, 16777216},
       {"repeats", &repeats,
-       "tells the model what followed when the last n bytes stood in the context before: lengths n; "
+       "tells the model what followed when the last n bytes stood in the context before: lengths "
+       "n; "
        "[] never",
        1, kMemoryLevels - 1},
       {"recall.orders", &recall.orders,
@@ -158,7 +158,7 @@ ModelConfig model_config_from_json(const std::string& json, const std::string& w
     fields_from_json(json, fields, where);
     for (const Field& field : fields) {
       // A default in place of a missing value would be another model. No value of these fields is
-      // a string, so the quoted name can only be the key.
+      // the name of one, so the quoted name can only be the key.
       if (!is_extension(field) && json.find('"' + field.name + '"') == std::string::npos) {
         throw Error(format("{}: '{}' is missing", where, field.name));
       }

@@ -1,5 +1,6 @@
 #include "axl/model/cost.h"
 
+#include <algorithm>
 #include <numeric>
 
 #include "axl/model/lookup.h"
@@ -20,10 +21,13 @@ void for_each_pair(const ModelConfig& c, const Body& body) {
   }
 }
 
-/// Scores and weighted values: two products of 2·D operations for each visible pair, of which
-/// causality leaves half.
+/// Scores and weighted values: two products of 2·D operations for each pair of query and key that
+/// sees it. Among K keys a query sees half of those that there are on average, as they grow from
+/// none to K: the mean of x over [0, K]. A window holds that to the mean of min(x, W).
 double attention_flops(const ModelConfig& c, double queries, double keys) {
-  return 2 * (2.0 * c.d_model) * queries * keys / 2;
+  const double window = c.attention_window > 0 ? std::min<double>(c.attention_window, keys) : keys;
+  const double seen = keys > 0 ? window - window * window / (2 * keys) : 0;
+  return 2 * (2.0 * c.d_model) * queries * seen;
 }
 
 }  // namespace
@@ -71,7 +75,7 @@ double forward_flops_per_byte(const ModelConfig& c) {
                   attention_flops(c, tokens(t), tokens(s)));
   });
   if (S > 1 && c.fusion == "gate") flops += 2 * N * S * (S * D);
-  flops += 2 * N * kVocab * D;              // output
+  flops += 2 * N * kVocab * D;  // output
   return flops / N;
 }
 

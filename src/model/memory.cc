@@ -9,12 +9,13 @@
 namespace axl {
 namespace {
 
-// Votes are worth several nats, whereas an optimizer moves a weight by little more than its learning
-// rate a step.
+// Votes are worth several nats, whereas an optimizer moves a weight by little more than its
+// learning rate a step.
 constexpr float kVoteScale = 16.0f;
 
 /// For tokens begin .. end − 1 of a sequence: the byte that followed the last earlier place where
-/// the same n tokens stood, with the length of the repeat as its level; -1 where there is none.
+/// the same n tokens stood, with the length of the repeat as its level; -1 where there is none, and
+/// where other tokens with the same place among the heads have hidden it since.
 void find_repeats(const int32_t* tokens, int64_t begin, int64_t end, int64_t n, int32_t* rows) {
   constexpr int64_t kHeads = 1 << 13;
   std::array<int32_t, kHeads> last_end;  // of the n tokens with each hash
@@ -38,8 +39,7 @@ void find_repeats(const int32_t* tokens, int64_t begin, int64_t end, int64_t n, 
 
 void Model::look_up(std::span<const int32_t> ids, Activations& a, const Cache* cache) const {
   if (lookups_.empty()) return;
-  for (size_t i = 0; i < a.bytes.size(); ++i) {
-    if (!cache) continue;
+  for (size_t i = 0; cache && i < a.bytes.size(); ++i) {
     const Segment& s = a.bytes[i];
     std::copy_n(ids.data() + s.row, s.count, cache->ids[i] + s.begin);
   }

@@ -15,8 +15,7 @@ void rotate_rows(const RopeTable& table, const Segments& segments, int64_t facto
 }
 
 AttentionHeads heads_of(const AttentionPlan& plan, const Segment& queries) {
-  return {plan.heads, queries.begin, plan.query_factor, plan.key_factor,
-          plan.window};
+  return {plan.heads, queries.begin, plan.query_factor, plan.key_factor, plan.window};
 }
 
 // Keys and values of one sequence: its rows of kv, or its cache.

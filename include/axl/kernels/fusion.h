@@ -22,7 +22,7 @@ void fuse_row_backward(const float* const* views, int64_t scales, ConstMat weigh
                        float* const* d_views, Mat d_weight);
 
 /// Fusion without a gate: out = Σ u_s. alpha becomes each view's share of Σ rms(u), which says how
-/// much a scale contributes; its gradient is d_out for every view.
+/// much a scale contributes (all 0 where every view is); its gradient is d_out for every view.
 void sum_row(const float* const* views, int64_t scales, int64_t d, float* alpha, float* out);
 
 /// The most scales that a model may have.

@@ -13,30 +13,30 @@ namespace axl {
 /// Embeddings of the last n bytes, from hashed tables (model/lookup.h): none without orders.
 struct NgramConfig {
   std::vector<int64_t> orders;  ///< n
-  int64_t rows = 32768;              ///< of each order's table
+  int64_t rows = 32768;         ///< of each order's table
   bool operator==(const NgramConfig&) const = default;
 };
 
 /// Memory of what followed in the training files (model/recall.h): none without orders.
 struct RecallConfig {
   std::vector<int64_t> orders;  ///< context lengths in bytes
-  int64_t bits = 22;                 ///< 2^bits slots of 4 bytes for each order
+  int64_t bits = 22;            ///< 2^bits slots of 4 bytes for each order
   bool operator==(const RecallConfig&) const = default;
 };
 
 /// Dimensions of a model. Everything else about it follows from these.
 struct ModelConfig {
-  int64_t d_model = 256;            ///< D, width of every token
-  int64_t n_heads = 4;              ///< H; head size is d_model / n_heads, an even number
-  int64_t d_ff = 688;               ///< F, width inside SwiGLU
-  std::vector<int64_t> n_layers_per_scale = {3};  ///< L of every scale, or one for each
-  int64_t n_cross_attn_layers = 1;  ///< C
+  int64_t d_model = 256;  ///< D, width of every token
+  int64_t n_heads = 4;    ///< H; head size is d_model / n_heads, an even number
+  int64_t d_ff = 688;     ///< F, width inside SwiGLU
+  std::vector<int64_t> n_layers_per_scale = {3};        ///< L of every scale, or one for each
+  int64_t n_cross_attn_layers = 1;                      ///< C
   std::vector<int64_t> downsample_factors = {1, 2, 4};  ///< ascending, begins with 1
   int64_t max_seq_len = 256;                            ///< N, context in bytes
   double rope_theta = 10000.0;
   double norm_eps = 1e-5;
   int64_t attention_window = 0;  ///< tokens that a token sees of each scale; 0: all
-  std::string fusion = "gate";  ///< how the scales' views become one: gate or sum
+  std::string fusion = "gate";   ///< how the scales' views become one: gate or sum
 
   NgramConfig ngram{};
   /// Lengths of repeats within the context that the model is told about; none without lengths.

@@ -20,7 +20,7 @@ struct ParameterCounts {
   int64_t down = 0, up = 0;     ///< each: Σ_{s>1} s·D²
   int64_t cross = 0;            ///< C·S(S−1)·(4D² + 3DF + 3D)
   int64_t gate = 0;             ///< S·S·D, nothing with one scale or without a gate
-  int64_t tables = 0;           ///< embedding tables
+  int64_t tables = 0;           ///< D for each row of the embedding tables, and the vote weights
   int64_t output = 0;           ///< D + V·D: last norm and output matrix
 
   int64_t total() const;
@@ -28,7 +28,8 @@ struct ParameterCounts {
 ParameterCounts count_parameters(const ModelConfig& config);
 
 /// Floating-point operations per byte of a full window of N bytes, forward: 2mnk of each product,
-/// causal attention at half of its N² pairs. `config` must be valid.
+/// causal attention at half of its N² pairs, or with an attention window of W < N tokens at
+/// W − W²/2N keys for each query. Looking up memories is not counted. `config` must be valid.
 double forward_flops_per_byte(const ModelConfig& config);
 /// Forward and backward, which costs twice as much again: each product has two gradients.
 /// Recomputation, optimizer and the fine loss are not counted.

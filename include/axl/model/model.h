@@ -63,8 +63,8 @@ class Model {
   Loss forward_backward(std::span<const int32_t> ids, std::span<const int32_t> targets,
                         float fine_weight, Activations& a, const Weights& grads) const;
 
-  /// The gradient of the embedding tables after forward_backward, as the optimizer of rows wants it:
-  /// byte r adds dx[r] to row rows[t][r] of table t. Valid until the next pass.
+  /// The gradient of the embedding tables after forward_backward, as the optimizer of rows wants
+  /// it: byte r adds dx[r] to row rows[t][r] of table t. Valid until the next pass.
   struct TableGradient {
     std::span<int32_t* const> rows;  ///< [table] [R], -1 where a byte reads no row
     ConstMat dx;                     ///< [R, D]
@@ -88,8 +88,8 @@ class Model {
   void run_cross(int64_t layer, Activations& a, const Cache* cache) const;
   void fuse(Activations& a, const Cache* cache) const;
   void head(ConstMat h, Activations& a) const;
-  double head_backward(ConstMat h, bool votes, std::span<const int32_t> targets, float scale, Activations& a,
-                       Mat dh, const Weights& grads) const;
+  double head_backward(ConstMat h, bool votes, std::span<const int32_t> targets, float scale,
+                       Activations& a, Mat dh, const Weights& grads) const;
   void backward(std::span<const int32_t> ids, bool fine, Activations& a,
                 const Weights& grads) const;
   void fuse_backward(Activations& a, const Weights& grads) const;

@@ -26,9 +26,9 @@ struct Weights {
     CrossBlock block;
   };
 
-  Mat tok_embd;  ///< [V, D]
-  Mat votes;  ///< [orders·2·orders, levels] of the recall memory; empty without one
-  std::vector<Mat> tables;  ///< more embeddings that each byte reads a row of, see Lookups
+  Mat tok_embd;             ///< [V, D]
+  Mat votes;                ///< [vote_rows(), kMemoryLevels]; empty without recall and repeats
+  std::vector<Mat> tables;  ///< more embeddings that each byte reads a row of, see lookups()
   std::vector<Scale> scales;
   std::vector<std::vector<Pair>> cross;  ///< [C] layers of S·(S−1) pairs
   Fusion gate;                           ///< empty with one scale

@@ -1,0 +1,184 @@
+// Attention with causality across scales and windows, against plain loops in double.
+#include "axl/kernels/attention.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "testing.h"
+
+namespace axl {
+namespace {
+
+struct AttentionCase {
+  int64_t queries, keys;
+  AttentionHeads heads;
+};
+
+constexpr int64_t kWidth = 24;  // of all heads together
+
+/// Keys that query i sees, by the rule itself: key j has ended no later than the query.
+int64_t visible_by_rule(const AttentionCase& c, int64_t query) {
+  const int64_t query_end = c.heads.query_factor * (c.heads.query_begin + query + 1) - 1;
+  int64_t seen = 0;
+  while (seen < c.keys && c.heads.key_factor * (seen + 1) - 1 <= query_end) ++seen;
+  return seen;
+}
+
+/// The first of them: of what has ended, the window holds the last.
+int64_t first_by_rule(const AttentionCase& c, int64_t query) {
+  int64_t first = 0;
+  while (c.heads.window > 0 && visible_by_rule(c, query) - first > c.heads.window) ++first;
+  return first;
+}
+
+/// One head's output row in double, and its log-sum-exp.
+double naive_row(const AttentionCase& c, int64_t head, int64_t query, Mat q, Mat k, Mat v,
+                 std::vector<double>& out) {
+  const int64_t size = kWidth / c.heads.heads, first = head * size;
+  const int64_t begin = first_by_rule(c, query), end = visible_by_rule(c, query);
+  out.assign(size, 0.0);
+  std::vector<double> scores(end);
+  double sum = 0;
+  for (int64_t j = begin; j < end; ++j) {
+    for (int64_t d = 0; d < size; ++d)
+      scores[j] += double(q(query, first + d)) * k(j, first + d) / std::sqrt(double(size));
+    sum += std::exp(scores[j]);
+  }
+  for (int64_t j = begin; j < end; ++j)
+    for (int64_t d = 0; d < size; ++d) out[d] += std::exp(scores[j]) / sum * v(j, first + d);
+  return end > 0 ? std::log(sum) : 0.0;
+}
+
+const AttentionCase kCases[] = {
+    {9, 9, {.heads = 3}},
+    {70, 70, {.heads = 2}},                                      // two blocks of queries
+    {5, 12, {.heads = 2, .query_begin = 7}},                     // decoding with a cache
+    {40, 20, {.heads = 2, .query_factor = 1, .key_factor = 2}},  // the first query sees none
+    {30, 7, {.heads = 3, .query_factor = 1, .key_factor = 4}},   // nor do the first three
+    {10, 40, {.heads = 2, .query_factor = 4, .key_factor = 1}},
+    {10, 20, {.heads = 2, .query_factor = 4, .key_factor = 2}},
+    {20, 9, {.heads = 1, .query_factor = 2, .key_factor = 4}},
+    {3, 9, {.heads = 2, .query_begin = 6, .query_factor = 2, .key_factor = 1}},
+    {70, 1, {.heads = 2, .query_factor = 1, .key_factor = 69}},  // none in the first whole block
+    // Windows: of one key, of some, of more than there are; in and across scales; with a cache.
+    {9, 9, {.heads = 3, .window = 1}},
+    {40, 40, {.heads = 2, .window = 7}},
+    {9, 9, {.heads = 1, .window = 100}},
+    {70, 70, {.heads = 2, .window = 5}},  // a block of queries of which none sees the first key
+    {40, 20, {.heads = 2, .query_factor = 1, .key_factor = 2, .window = 1}},
+    {30, 7, {.heads = 3, .query_factor = 1, .key_factor = 4, .window = 2}},
+    {10, 40, {.heads = 2, .query_factor = 4, .key_factor = 1, .window = 3}},
+    {10, 20, {.heads = 2, .query_factor = 4, .key_factor = 2, .window = 5}},
+    {5, 12, {.heads = 2, .query_begin = 7, .window = 4}},
+    {3, 9, {.heads = 2, .query_begin = 6, .query_factor = 2, .key_factor = 1, .window = 3}},
+};
+
+TEST(Attention, VisibilityIsTheCausalityRule) {
+  for (const AttentionCase& c : kCases)
+    for (int64_t i = 0; i < c.queries; ++i) {
+      EXPECT_EQ(c.heads.visible(i, c.keys), visible_by_rule(c, i)) << i;
+      EXPECT_EQ(c.heads.first_visible(i, c.keys), first_by_rule(c, i)) << i;
+    }
+}
+
+TEST(Attention, MatchesDouble) {
+  for (const AttentionCase& c : kCases) {
+    Matrix q = random_matrix(c.queries, kWidth, 1), k = random_matrix(c.keys, kWidth, 2);
+    Matrix v = random_matrix(c.keys, kWidth, 3), out(c.queries, kWidth);
+    Matrix lse(c.queries, c.heads.heads);
+    std::fill(out.values.begin(), out.values.end(), 7.0f);
+    std::vector<float> scratch(attention_scratch(c.keys));
+    const int64_t size = kWidth / c.heads.heads;
+    std::vector<double> row;
+    for (int64_t head = 0; head < c.heads.heads; ++head) {
+      for (int64_t block = 0; block * kQueryBlock < c.queries; ++block)
+        attention_head(c.heads, head, block, q.view(), k.view(), v.view(), out.view(), lse.view(),
+                       scratch.data());
+      for (int64_t i = 0; i < c.queries; ++i) {
+        const double expected = naive_row(c, head, i, q.view(), k.view(), v.view(), row);
+        ASSERT_NEAR(lse(i, head), expected, 1e-5) << i;
+        for (int64_t d = 0; d < size; ++d)
+          ASSERT_NEAR(out(i, head * size + d), row[d], 1e-5) << i << " " << d;
+      }
+    }
+  }
+}
+
+TEST(Attention, WhatAQueryMayNotSeeChangesNothingBitForBit) {
+  for (const AttentionCase& c : kCases) {
+    Matrix q = random_matrix(c.queries, kWidth, 1), k = random_matrix(c.keys, kWidth, 2);
+    Matrix v = random_matrix(c.keys, kWidth, 3), lse(c.queries, c.heads.heads);
+    Matrix before(c.queries, kWidth), after(c.queries, kWidth);
+    std::vector<float> scratch(attention_scratch(c.keys));
+    const auto attend = [&](Matrix& out) {
+      for (int64_t head = 0; head < c.heads.heads; ++head)
+        for (int64_t block = 0; block * kQueryBlock < c.queries; ++block)
+          attention_head(c.heads, head, block, q.view(), k.view(), v.view(), out.view(), lse.view(),
+                         scratch.data());
+    };
+    attend(before);
+    const int64_t changed = c.keys / 2;
+    for (int64_t d = 0; d < kWidth; ++d) k(changed, d) += 3, v(changed, d) -= 5;
+    attend(after);
+    for (int64_t i = 0; i < c.queries; ++i) {
+      const bool sees = first_by_rule(c, i) <= changed && visible_by_rule(c, i) > changed;
+      const bool same =
+          std::memcmp(before.view().row(i), after.view().row(i), sizeof(float) * kWidth) == 0;
+      EXPECT_EQ(same, !sees) << i;
+    }
+  }
+}
+
+TEST(Attention, BackwardMatchesDifferences) {
+  // L = Σ w · out in double; dL/dx by central differences of the naive forward.
+  for (const AttentionCase& c : kCases) {
+    if (c.queries > 70) continue;
+    const int64_t heads = c.heads.heads, size = kWidth / heads;
+    Matrix q = random_matrix(c.queries, kWidth, 1), k = random_matrix(c.keys, kWidth, 2);
+    Matrix v = random_matrix(c.keys, kWidth, 3), w = random_matrix(c.queries, kWidth, 4);
+    Matrix out(c.queries, kWidth), lse(c.queries, heads);
+    Matrix dq(c.queries, kWidth), dk(c.keys, kWidth), dv(c.keys, kWidth);
+    for (Matrix* m : {&dq, &dk, &dv}) std::fill(m->values.begin(), m->values.end(), 9.0f);
+    std::vector<float> scratch(attention_scratch(c.keys));
+    for (int64_t head = 0; head < heads; ++head) {
+      for (int64_t block = 0; block * kQueryBlock < c.queries; ++block)
+        attention_head(c.heads, head, block, q.view(), k.view(), v.view(), out.view(), lse.view(),
+                       scratch.data());
+      attention_head_backward(c.heads, head, q.view(), k.view(), v.view(), lse.view(), w.view(),
+                              dq.view(), dk.view(), dv.view(), scratch.data());
+    }
+    const auto loss = [&] {
+      double sum = 0;
+      std::vector<double> row;
+      for (int64_t head = 0; head < heads; ++head)
+        for (int64_t i = 0; i < c.queries; ++i) {
+          naive_row(c, head, i, q.view(), k.view(), v.view(), row);
+          for (int64_t d = 0; d < size; ++d) sum += w(i, head * size + d) * row[d];
+        }
+      return sum;
+    };
+    const auto check = [&](Matrix& x, Matrix& dx, const char* name) {
+      Rng rng(8);
+      for (int n = 0; n < 25; ++n) {
+        const auto i = static_cast<int64_t>(rng.below(x.values.size()));
+        const float old = x.values[i];
+        const float up = old + 1e-2f, down = old - 1e-2f;
+        x.values[i] = up;
+        const double above = loss();
+        x.values[i] = down;
+        const double below = loss();
+        x.values[i] = old;
+        EXPECT_NEAR(dx.values[i], (above - below) / (double(up) - down), 2e-3) << name << " " << i;
+      }
+    };
+    check(q, dq, "dq");
+    check(k, dk, "dk");
+    check(v, dv, "dv");
+  }
+}
+
+}  // namespace
+}  // namespace axl
