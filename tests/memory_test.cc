@@ -45,19 +45,19 @@ TEST(Repeats, AreFoundWhereAndAsLongAsTheyAre) {
   for (int64_t i = 0; i < 60; ++i) ids.push_back(ids[30 + i]);  // longer than there are levels
   const Reading reading(model, ids);
   for (size_t t = 0; t < config.repeats.size(); ++t) {
-    int64_t found = 0, missed = 0, longest = 0;
+    int64_t found = 0, longest = 0;
     for (size_t i = 0; i < ids.size(); ++i) {
       const int32_t row = reading.a.lookup_rows[t][i];
       const int32_t expected = naive_repeat_row(ids, i, config.repeats[t]);
-      if (row == -1 && expected >= 0 && ++missed) continue;  // two hashes had the same place
       ASSERT_EQ(row, expected) << config.repeats[t] << " " << i;
       if (row >= 0) ++found, longest = std::max<int64_t>(longest, row % kMemoryLevels);
     }
     EXPECT_GT(found, 20) << config.repeats[t];
     EXPECT_LT(found, 259) << config.repeats[t];
-    EXPECT_LE(missed, 3) << config.repeats[t];
     EXPECT_LT(longest, kMemoryLevels);
-    if (config.repeats[t] == kMemoryLevels - 1) EXPECT_EQ(longest, kMemoryLevels - 1);
+    if (config.repeats[t] == kMemoryLevels - 1) {
+      EXPECT_EQ(longest, kMemoryLevels - 1);
+    }
   }
 }
 

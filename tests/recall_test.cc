@@ -29,7 +29,9 @@ void expect_entry(const Recall::Entry& e, int first, int first_count, int second
   EXPECT_EQ(e.first, first);
   EXPECT_EQ(e.first_count, first_count);
   EXPECT_EQ(e.second_count, second_count);
-  if (second_count > 0) EXPECT_EQ(e.second, second);
+  if (second_count > 0) {
+    EXPECT_EQ(e.second, second);
+  }
 }
 
 bool same_slots(const Recall& a, const Recall& b) {

@@ -5,6 +5,7 @@
 
 #include "axl/kernels/row_blocks.h"
 #include "axl/model/model.h"
+#include "axl/model/repeats.h"
 
 namespace axl {
 namespace {
@@ -12,28 +13,6 @@ namespace {
 // Votes are worth several nats, whereas an optimizer moves a weight by little more than its
 // learning rate a step.
 constexpr float kVoteScale = 16.0f;
-
-/// For tokens begin .. end − 1 of a sequence: the byte that followed the last earlier place where
-/// the same n tokens stood, with the length of the repeat as its level; -1 where there is none, and
-/// where other tokens with the same place among the heads have hidden it since.
-void find_repeats(const int32_t* tokens, int64_t begin, int64_t end, int64_t n, int32_t* rows) {
-  constexpr int64_t kHeads = 1 << 13;
-  std::array<int32_t, kHeads> last_end;  // of the n tokens with each hash
-  last_end.fill(-1);
-  for (int64_t i = n - 1; i < end; ++i) {
-    int32_t& head = last_end[row_of(hash_tokens(tokens + i + 1 - n, n), kHeads)];
-    const int64_t earlier = head;
-    head = static_cast<int32_t>(i);
-    if (i < begin) continue;
-    int64_t length = 0;
-    while (length < kMemoryLevels - 1 && length <= earlier &&
-           tokens[earlier - length] == tokens[i - length])
-      ++length;
-    const bool repeats = length >= n && tokens[earlier + 1] < 256;
-    rows[i - begin] = repeats ? memory_row(tokens[earlier + 1], length) : -1;
-  }
-  for (int64_t i = begin; i < std::min(n - 1, end); ++i) rows[i - begin] = -1;
-}
 
 }  // namespace
 
@@ -58,8 +37,17 @@ void Model::look_up(std::span<const int32_t> ids, Activations& a, const Cache* c
   parallel_for(repeats * a.bytes.size(), [&](int64_t task) {
     const int64_t i = task / repeats, t = first + task % repeats;
     const Segment& s = a.bytes[i];
-    find_repeats(tokens_of(i), s.begin, s.end(), lookups_[t].order, a.lookup_rows[t] + s.row);
+    if (s.count > 1)
+      find_repeats(tokens_of(i), s.begin, s.end(), lookups_[t].order, a.lookup_rows[t] + s.row);
   });
+  for (size_t i = 0; repeats > 0 && i < a.bytes.size(); ++i) {
+    const Segment& s = a.bytes[i];
+    if (s.count != 1) continue;
+    std::array<int32_t, kMemoryLevels> rows;
+    find_repeats_of_last({tokens_of(i), static_cast<size_t>(s.end())}, config_.repeats,
+                         rows.data());
+    for (int64_t k = 0; k < repeats; ++k) a.lookup_rows[first + k][s.row] = rows[k];
+  }
 }
 
 // The tokens read so far are tokens[0, count).
