@@ -243,5 +243,17 @@ TEST_F(CrossFitting, CountsNoMoreThanConfigured) {
   EXPECT_EQ(recalled_bytes(trainer.model(), text_of(2)), 0);
 }
 
+TEST(RecallBuilder, TakesNoMoreSlotsThanTheCorpusHasUseFor) {
+  const auto bits = [](int64_t most, uint64_t bytes) {
+    return fitted_recall({.orders = {4}, .bits = most}, bytes).bits;
+  };
+  EXPECT_EQ(bits(24, 0), 16);
+  EXPECT_EQ(bits(24, 5'000'000), 20);
+  EXPECT_EQ(bits(24, uint64_t{1} << 22), 20);
+  EXPECT_EQ(bits(24, (uint64_t{1} << 22) - 1), 19);
+  EXPECT_EQ(bits(24, uint64_t{1} << 40), 24);
+  EXPECT_EQ(bits(12, 5'000'000), 12);
+}
+
 }  // namespace
 }  // namespace axl

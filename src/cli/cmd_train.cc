@@ -31,8 +31,8 @@ namespace fs = std::filesystem;
 void log_start(const Config& c, const Corpora& corpora, const Trainer& trainer) {
   spdlog::info("{}: {} parameters, {} to train, {} threads, {} products", c.name,
                human_count(double(trainer.model().parameter_count())),
-               human_bytes(double(training_bytes(c.model, c.train))), max_threads(),
-               precision_name(trainer.precision()));
+               human_bytes(double(training_bytes(trainer.model().config(), c.train))),
+               max_threads(), precision_name(trainer.precision()));
   spdlog::info("data: {} documents, {}{}", corpora.train->documents(),
                human_bytes(double(corpora.train->bytes())),
                corpora.holdout
@@ -83,7 +83,7 @@ int dry_run(const Config& c, Trainer& trainer, const Globals& globals) {
   double seconds = limits.seconds > 0 ? limits.seconds : 1e300;
   if (limits.steps > 0) seconds = std::min(seconds, limits.steps * step_seconds);
   const int64_t params = trainer.model().parameter_count();
-  const int64_t memory = training_bytes(c.model, c.train);
+  const int64_t memory = training_bytes(trainer.model().config(), c.train);
   if (globals.json) {
     print_json({{"params", params},
                 {"train_bytes", memory},

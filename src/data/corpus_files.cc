@@ -65,8 +65,7 @@ void search_directory(const fs::path& root, std::span<const std::string> suffixe
     it.increment(error);  // enters `at` when it is a directory
   }
   if (error) {
-    throw Error(format("{}: cannot search this directory: {}", at.string(),
-                       error.message()));
+    throw Error(format("{}: cannot search this directory: {}", at.string(), error.message()));
   }
   if (found.size() == before) {
     throw Error(format("{}: this directory holds no files to read (looked for non-empty {})",

@@ -65,8 +65,8 @@ void save_model(const Model& model, const fs::path& dir,
   for (const Parameter& p : model.parameters()) {
     const float* values = model.data() + p.offset;
     if (p.role == Role::kTable)
-      tensors.push_back({p.name, DType::kBF16, p.shape,
-                         tables.emplace_back(to_bf16(values, p.size())).data()});
+      tensors.push_back(
+          {p.name, DType::kBF16, p.shape, tables.emplace_back(to_bf16(values, p.size())).data()});
     else
       tensors.push_back({p.name, DType::kF32, p.shape, values});
   }
@@ -88,7 +88,8 @@ Model load_model(const fs::path& path) {
     throw Error(format("{}: no axl_config in its metadata, so it is not a model of axl", name));
   const ModelConfig parsed = model_config_from_json(config->second, name);
   const std::vector<Parameter> parameters = parameter_table(parsed);
-  check_tensor_names(file, parameters, parsed);  // before memory is taken for what the header claims
+  check_tensor_names(file, parameters,
+                     parsed);  // before memory is taken for what the header claims
   for (const Parameter& p : parameters)
     if (file.tensor(p.name).shape != p.shape)
       throw Error(

@@ -110,7 +110,8 @@ Fields ModelConfig::fields() {
       {"recall.orders", &recall.orders,
        "memory of what followed in the training files: context lengths in bytes; [] has none", 1,
        64},
-      {"recall.bits", &recall.bits, "2^bits slots of 4 bytes for each length", 8, 28},
+      {"recall.bits", &recall.bits,
+       "at most 2^bits slots of 4 bytes for each length, fewer for a small corpus", 8, 28},
   };
 }
 

@@ -33,6 +33,10 @@ void Model::look_up(std::span<const int32_t> ids, Activations& a, const Cache* c
         look_up_row(tokens_of(i), s.begin + r + 1, s.row + r, a);
     });
   }
+  for (size_t i = 0; i < a.bytes.size(); ++i) {
+    const Segment& s = a.bytes[i];
+    if (s.count == 1) look_up_repeats({tokens_of(i), static_cast<size_t>(s.end())}, s.row, a);
+  }
   const int64_t repeats = config_.repeats.size(), first = lookups_.size() - repeats;
   parallel_for(repeats * a.bytes.size(), [&](int64_t task) {
     const int64_t i = task / repeats, t = first + task % repeats;
@@ -40,14 +44,14 @@ void Model::look_up(std::span<const int32_t> ids, Activations& a, const Cache* c
     if (s.count > 1)
       find_repeats(tokens_of(i), s.begin, s.end(), lookups_[t].order, a.lookup_rows[t] + s.row);
   });
-  for (size_t i = 0; repeats > 0 && i < a.bytes.size(); ++i) {
-    const Segment& s = a.bytes[i];
-    if (s.count != 1) continue;
-    std::array<int32_t, kMemoryLevels> rows;
-    find_repeats_of_last({tokens_of(i), static_cast<size_t>(s.end())}, config_.repeats,
-                         rows.data());
-    for (int64_t k = 0; k < repeats; ++k) a.lookup_rows[first + k][s.row] = rows[k];
-  }
+}
+
+// A single byte, as decoding reads them.
+void Model::look_up_repeats(std::span<const int32_t> tokens, int64_t row, Activations& a) const {
+  std::array<int32_t, kMemoryLevels> rows;
+  const size_t repeats = config_.repeats.size(), first = lookups_.size() - repeats;
+  find_repeats_of_last(tokens, config_.repeats, rows.data());
+  for (size_t k = 0; k < repeats; ++k) a.lookup_rows[first + k][row] = rows[k];
 }
 
 // The tokens read so far are tokens[0, count).

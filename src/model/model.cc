@@ -84,8 +84,7 @@ void Model::embed(std::span<const int32_t> ids, Activations& a, const Cache* cac
 AttentionPlan Model::stack_plan(int64_t scale, const Activations& a) const {
   const int64_t factor = weights_.scales[scale].factor;
   const Segments* tokens = &a.segments[scale];
-  return {config_.n_heads, &rope_, tokens, tokens, factor, factor, false,
-          config_.attention_window};
+  return {config_.n_heads, &rope_, tokens, tokens, factor, factor, false, config_.attention_window};
 }
 
 AttentionPlan Model::cross_plan(const Weights::Pair& p, const Activations& a) const {

@@ -1,6 +1,7 @@
 #include "axl/train/recall_builder.h"
 
 #include <algorithm>
+#include <bit>
 #include <memory>
 #include <vector>
 
@@ -76,6 +77,13 @@ bool is_taken(uint64_t pair, uint64_t most, uint64_t all) {
 }
 
 }  // namespace
+
+RecallConfig fitted_recall(RecallConfig recall, uint64_t corpus_bytes) {
+  constexpr int64_t kFewestBits = 16;
+  const int64_t enough = std::bit_width(corpus_bytes / 4) - 1;
+  recall.bits = std::min(recall.bits, std::max(kFewestBits, enough));
+  return recall;
+}
 
 bool build_recall(const Corpus& corpus, Recall& even, Recall& odd, uint64_t max_tokens,
                   const RecallProgress& progress, uint64_t chunk) {

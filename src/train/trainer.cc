@@ -33,6 +33,12 @@ Schedule make_schedule(const TrainConfig& t, double peak) {
   return {peak, t.warmup_steps, t.schedule == "cosine", t.min_lr_ratio};
 }
 
+Config fitted(Config config, const Corpus& corpus) {
+  config.validate();
+  config.model.recall = fitted_recall(config.model.recall, corpus.bytes());
+  return config;
+}
+
 }  // namespace
 
 Precision training_precision(const TrainConfig& t) {
@@ -54,21 +60,21 @@ OptimizerOptions optimizer_options(const TrainConfig& t) {
 }
 
 Trainer::Trainer(const Config& config, const Corpus& train, const Corpus* holdout)
-    : config_((config.validate(), config)),
+    : config_(fitted(config, train)),
       corpus_(train),
       holdout_(holdout),
-      model_(config.model),
-      grads_(config.model),
-      activations_(config.model, config.train.batch_size * config.model.max_seq_len,
+      model_(config_.model),
+      grads_(config_.model),
+      activations_(config_.model, config_.train.batch_size * config_.model.max_seq_len,
                    Activations::Mode::kTraining),
-      optimizer_(make_optimizer(optimizer_options(config.train), model_.parameters())),
+      optimizer_(make_optimizer(optimizer_options(config_.train), model_.parameters())),
       table_optimizer_(model_.parameters(), activations_.max_rows()),
-      even_(config.model.recall),
-      odd_(config.model.recall),
-      schedule_(make_schedule(config.train, config.train.lr)),
-      table_schedule_(make_schedule(config.train, config.train.table_lr)),
-      limits_(run_limits(config.train)),
-      sampler_(train, config.model.max_seq_len, config.train.batch_size, config.train.seed) {
+      even_(config_.model.recall),
+      odd_(config_.model.recall),
+      schedule_(make_schedule(config_.train, config_.train.lr)),
+      table_schedule_(make_schedule(config_.train, config_.train.table_lr)),
+      limits_(run_limits(config_.train)),
+      sampler_(train, config_.model.max_seq_len, config_.train.batch_size, config_.train.seed) {
   batch_.sequences = config.train.batch_size;
   batch_.length = config.model.max_seq_len;
   activations_.scratch.precision = training_precision(config.train);
@@ -226,7 +232,9 @@ double Trainer::measure_step() {
 }
 
 void Trainer::start_from(const Model& model) {
-  if (model.config() != model_.config())
+  ModelConfig other = model.config();
+  other.recall.bits = model_.config().recall.bits;  // its memory is counted anew anyway
+  if (other != model_.config())
     throw UsageError(format("--init: that model's configuration is {}, but the run's is {}",
                             to_json(model.config()), to_json(model_.config())));
   std::memcpy(model_.data(), model.data(), sizeof(float) * model.parameter_count());

@@ -12,8 +12,8 @@
 
 namespace axl {
 
-/// The element types of the format, but for those of less than a byte. axl itself writes F32, BF16, U32,
-/// I64 and U8; the others are here so that files of other programs open.
+/// The element types of the format, but for those of less than a byte. axl itself writes F32, BF16,
+/// U32, I64 and U8; the others are here so that files of other programs open.
 enum class DType {
   kF32,
   kBF16,

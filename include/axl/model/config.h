@@ -20,7 +20,7 @@ struct NgramConfig {
 /// Memory of what followed in the training files (model/recall.h): none without orders.
 struct RecallConfig {
   std::vector<int64_t> orders;  ///< context lengths in bytes
-  int64_t bits = 22;            ///< 2^bits slots of 4 bytes for each order
+  int64_t bits = 22;            ///< at most 2^bits slots of 4 bytes for each order
   bool operator==(const RecallConfig&) const = default;
 };
 

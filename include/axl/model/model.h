@@ -80,6 +80,7 @@ class Model {
   void embed(std::span<const int32_t> ids, Activations& a, const Cache* cache) const;
   void look_up(std::span<const int32_t> ids, Activations& a, const Cache* cache) const;
   void look_up_row(const int32_t* tokens, int64_t count, int64_t row, Activations& a) const;
+  void look_up_repeats(std::span<const int32_t> tokens, int64_t row, Activations& a) const;
   void add_votes(Activations& a) const;
   template <class Body>
   void for_each_vote(const Activations& a, int64_t r, const Body& body) const;

@@ -8,6 +8,10 @@
 
 namespace axl {
 
+/// The same memory with no more slots than a corpus of so many bytes has use for: one for four
+/// bytes, and at least 2^16.
+RecallConfig fitted_recall(RecallConfig recall, uint64_t corpus_bytes);
+
 /// Receives the tokens counted so far and those there will be at most; returns whether to stop.
 using RecallProgress = std::function<bool(uint64_t, uint64_t)>;
 
