@@ -253,6 +253,8 @@ TEST(RecallBuilder, TakesNoMoreSlotsThanTheCorpusHasUseFor) {
   EXPECT_EQ(bits(24, (uint64_t{1} << 22) - 1), 19);
   EXPECT_EQ(bits(24, uint64_t{1} << 40), 24);
   EXPECT_EQ(bits(12, 5'000'000), 12);
+  const RecallConfig none;
+  EXPECT_EQ(fitted_recall(none, 0), none);
 }
 
 }  // namespace

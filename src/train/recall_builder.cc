@@ -80,6 +80,7 @@ bool is_taken(uint64_t pair, uint64_t most, uint64_t all) {
 
 RecallConfig fitted_recall(RecallConfig recall, uint64_t corpus_bytes) {
   constexpr int64_t kFewestBits = 16;
+  if (recall.orders.empty()) return recall;
   const int64_t enough = std::bit_width(corpus_bytes / 4) - 1;
   recall.bits = std::min(recall.bits, std::max(kFewestBits, enough));
   return recall;
