@@ -8,7 +8,7 @@ for i in {1..12}; do sed "s/function/name_$i/" text.py >"code/$i.py"; done
 tune=(tune --config tiny.yaml --data code --holdout 0.2)
 
 # The first two rates hardly move the weights.
-run 0 "${tune[@]}" --budget 4s --param train.lr=1e-7,1e-6,1e-2 --json --quiet
+run 0 "${tune[@]}" --budget 8s --param train.lr=1e-7,1e-6,1e-2 --json --quiet
 one_object out
 python3 - out <<'PY' || fail "tune --json: $(cat out)"
 import json, sys
@@ -24,17 +24,17 @@ PY
 [[ ! -e checkpoints ]] || fail "tune leaves a run behind"
 
 # A rate far beyond reason is the worst candidate, not an error.
-run 0 "${tune[@]}" --budget 3s --set train.optimizer=sgd --set train.grad_clip=0 \
+run 0 "${tune[@]}" --budget 6s --set train.optimizer=sgd --set train.grad_clip=0 \
   --set train.weight_decay=10 --param train.lr=100,1e-3
 grep -q 'diverged.*lr=100' out || fail "a divergence is not in the table: $(cat out)"
 tail -n 1 out | grep -q -- '--set train.lr=1e-3' || fail "tune ends with: $(tail -n 1 out)"
-run 1 "${tune[@]}" --budget 3s --set train.optimizer=sgd --set train.grad_clip=0 \
+run 1 "${tune[@]}" --budget 6s --set train.optimizer=sgd --set train.grad_clip=0 \
   --set train.weight_decay=10 --param train.lr=100,90
 grep -q 'every candidate diverged' err || fail "only divergences: $(cat err)"
 
 # The command that is printed works as it stands, wherever the files are.
 mv code 'my code'
-run 0 tune --config tiny.yaml --data 'my code' --holdout 0.2 --budget 3s --quiet
+run 0 tune --config tiny.yaml --data 'my code' --holdout 0.2 --budget 6s --param train.lr=1e-3,1e-2 --quiet
 tail -n 1 out | sed "s|^axl|\"\$axl\" |; s|\$| --quiet --out tuned|" >printed.sh
 axl=$axl bash printed.sh >log 2>&1 || fail "the command fails: $(cat printed.sh log)"
 mv 'my code' code
