@@ -13,7 +13,7 @@ namespace {
 /// Of one scale and the shortest context, so that most of the time goes to other inputs.
 const axl::Model& model() {
   static const axl::Model tiny = [] {
-    axl::ModelConfig config{.d_model = 4, .n_heads = 1, .d_ff = 4, .n_layers_per_scale = 1};
+    axl::ModelConfig config{.d_model = 4, .n_heads = 1, .d_ff = 4, .n_layers_per_scale = {1}};
     config.downsample_factors = {1};
     config.max_seq_len = 8;
     axl::Model model(config);
