@@ -69,7 +69,9 @@ TEST(FindCorpusFiles, RefusesWhatHoldsNothing) {
                                                      {pipe, "neither a file nor a directory"},
                                                      {scratch / "good.py/below", "good.py/below"}};
   for (const auto& [path, reason] : bad) {
-    const std::string message = error_of([&, bad = path] { Scratch::find({scratch / "good.py", bad}); });
+    const std::string message = error_of([&, bad = path] {
+      Scratch::find({scratch / "good.py", bad});
+    });
     EXPECT_HAS(message, path);
     EXPECT_HAS(message, reason);
   }
