@@ -11,6 +11,7 @@
 #include "axl/base/error.h"
 #include "axl/base/format.h"
 #include "axl/base/hash.h"
+#include "axl/tensor/half.h"
 #include "json.h"
 
 namespace axl {
@@ -359,10 +360,10 @@ void SafetensorsFile::read_floats(const std::string& name, const std::vector<int
   if (source.dtype == DType::kF32) {
     if (n > 0) std::memcpy(out, source.bytes.data(), source.bytes.size());
   } else if (source.dtype == DType::kBF16) {
-    for (int64_t i = 0; i < n; ++i) {  // bf16 is the upper half of an f32
+    for (int64_t i = 0; i < n; ++i) {
       uint16_t half;
       std::memcpy(&half, source.bytes.data() + 2 * i, sizeof half);
-      out[i] = std::bit_cast<float>(static_cast<uint32_t>(half) << 16);
+      out[i] = from_bf16(half);
     }
   } else {
     throw Error(format("{}: tensor '{}' is of {}, but F32 or BF16 is needed", path_.string(), name,

@@ -1,6 +1,5 @@
 #include "axl/model/checkpoint.h"
 
-#include <bit>
 #include <cstring>
 #include <list>
 #include <set>
@@ -8,6 +7,7 @@
 
 #include "axl/base/format.h"
 #include "axl/formats/safetensors.h"
+#include "axl/tensor/half.h"
 
 namespace axl {
 namespace {
@@ -26,12 +26,9 @@ fs::path weights_file(const fs::path& path) {
 std::string recall_tensor(int64_t order) { return format("recall.{}.slots", order); }
 
 // Embedding tables are large and each row weighs little: half the bits are enough at rest.
-std::vector<uint16_t> to_bf16(const float* values, int64_t count) {
+std::vector<uint16_t> bf16_of(const float* values, int64_t count) {
   std::vector<uint16_t> out(count);
-  for (int64_t i = 0; i < count; ++i) {
-    const uint32_t bits = std::bit_cast<uint32_t>(values[i]);
-    out[i] = static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
-  }
+  for (int64_t i = 0; i < count; ++i) out[i] = to_bf16(values[i]);
   return out;
 }
 
@@ -66,7 +63,7 @@ void save_model(const Model& model, const fs::path& dir,
     const float* values = model.data() + p.offset;
     if (p.role == Role::kTable)
       tensors.push_back(
-          {p.name, DType::kBF16, p.shape, tables.emplace_back(to_bf16(values, p.size())).data()});
+          {p.name, DType::kBF16, p.shape, tables.emplace_back(bf16_of(values, p.size())).data()});
     else
       tensors.push_back({p.name, DType::kF32, p.shape, values});
   }
