@@ -13,6 +13,7 @@
 #include "axl/base/hash.h"
 #include "axl/tensor/half.h"
 #include "json.h"
+#include "untrusted.h"
 
 namespace axl {
 namespace {
@@ -29,7 +30,6 @@ constexpr int kHeaderDepth = 3;                    // header { tensor { shape [
 constexpr std::string_view kMetadataKey = "__metadata__";
 constexpr std::string_view kChecksumKey = "axl_checksum";
 constexpr std::string_view kChecksumBefore = "\"axl_checksum\":\"";
-constexpr std::string_view kZeroDigits = "0000000000000000";
 
 struct DTypeInfo {
   DType type;
@@ -63,28 +63,6 @@ const DTypeInfo& info_of(DType type) {
   return *found;
 }
 
-/// A name out of a file, fit for a message: of bounded length and without control characters.
-std::string shown(std::string_view name) {
-  constexpr size_t kLongest = 100;
-  std::string text(name.substr(0, kLongest));
-  std::replace_if(
-      text.begin(), text.end(), [](unsigned char c) { return c < ' ' || c == 127; }, '?');
-  return format("'{}{}'", text, name.size() > kLongest ? "…" : "");
-}
-
-/// The product of a shape and an element size, or nothing when it exceeds an int64.
-std::optional<int64_t> product(const std::vector<int64_t>& shape, int64_t factor) {
-  int64_t result = factor;
-  for (const int64_t dimension : shape) {
-    if (__builtin_mul_overflow(result, dimension, &result)) return std::nullopt;
-  }
-  return result;
-}
-
-std::string shape_text(const std::vector<int64_t>& shape) {
-  return format("[{}]", fmt::join(shape, ", "));
-}
-
 // ---- Checksum -----------------------------------------------------------------------------------
 
 /// Where the digits of the checksum stand in a header, or nothing. In JSON without blanks the text
@@ -106,32 +84,22 @@ void hash_header(Hasher& hasher, std::string_view header, size_t digits_at) {
   hasher.update(header.substr(digits_at + kZeroDigits.size()));
 }
 
-/// Damage to the key itself must not pass for a file without checksum.
-bool is_damaged_checksum_key(std::string_view key) {
-  if (key.size() != kChecksumKey.size()) return false;
-  size_t different = 0;
-  for (size_t i = 0; i < key.size(); ++i) different += key[i] != kChecksumKey[i];
-  return different == 1;
-}
-
 /// Throws Error unless the file has the checksum that its metadata declares.
 void verify_checksum(std::string_view header, std::string_view data, const std::string& declared,
                      const std::string& path) {
-  constexpr const char* kAdvice =
-      "the file is damaged, or another program changed it and kept the checksum; get it again, or "
-      "write it without 'axl_checksum' in its metadata";
+  const std::string advice = format("{} '{}' in its metadata", kChecksumAdvice, kChecksumKey);
   const auto place = checksum_place(header);
   if (!place || header.substr(*place, kZeroDigits.size()) != declared) {
     throw Error(
-        format("{}: the checksum {} is not as axl writes it; {}", path, shown(declared), kAdvice));
+        format("{}: the checksum {} is not as axl writes it; {}", path, shown(declared), advice));
   }
   Hasher hasher;
   hash_header(hasher, header, *place);
   hasher.update(data);
   const std::string actual = format("{:016x}", hasher.digest());
   if (actual == declared) return;
-  throw Error(format("{}: the checksum is {}, but the content has {}; {}", path, declared, actual,
-                     kAdvice));
+  throw Error(
+      format("{}: the checksum is {}, but the content has {}; {}", path, declared, actual, advice));
 }
 
 // ---- Reading ------------------------------------------------------------------------------------
@@ -176,7 +144,7 @@ class HeaderReader {
     if (!entry.is_object()) refuse("__metadata__ is not an object");
     for (const auto& [key, value] : entry.items()) {
       if (!value.is_string()) refuse(format("metadata {} is not a string", shown(key)));
-      if (is_damaged_checksum_key(key)) refuse(format("metadata {}", shown(key)));
+      if (is_damaged_key(key, kChecksumKey)) refuse(format("metadata {}", shown(key)));
       metadata.emplace(key, value.get<std::string>());
     }
   }

@@ -1,8 +1,5 @@
 // Feeds any bytes to the reader of model files: it may refuse them with an Error, nothing else.
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -11,25 +8,9 @@
 
 #include "axl/base/error.h"
 #include "axl/formats/safetensors.h"
+#include "memory_file.h"
 
 namespace {
-
-/// A file in memory, with a path by which it can be opened.
-class MemoryFile {
- public:
-  explicit MemoryFile(std::string_view bytes) : fd_(memfd_create("fuzz", MFD_CLOEXEC)) {
-    const auto size = static_cast<ssize_t>(bytes.size());
-    if (fd_ < 0 || write(fd_, bytes.data(), bytes.size()) != size) __builtin_trap();
-  }
-  ~MemoryFile() { close(fd_); }
-  MemoryFile(const MemoryFile&) = delete;
-  MemoryFile& operator=(const MemoryFile&) = delete;
-
-  std::string path() const { return "/proc/self/fd/" + std::to_string(fd_); }
-
- private:
-  int fd_;
-};
 
 /// Uses all that an accepted file promises, so that a wrong promise meets the sanitizers.
 void read_everything(const axl::SafetensorsFile& file) {
@@ -47,7 +28,7 @@ void read_everything(const axl::SafetensorsFile& file) {
 }
 
 void open_file(std::string_view bytes) {
-  const MemoryFile input(bytes);
+  const axl::MemoryFile input(bytes);
   try {
     read_everything(axl::SafetensorsFile(input.path()));
   } catch (const axl::Error&) {
