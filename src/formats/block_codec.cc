@@ -109,7 +109,7 @@ void decode_super(const Block& block, float* out) {
   const float d = from_f16(code.d), dmin = from_f16(code.dmin);
   for (int i = 0; i < block.kElements; ++i) {
     const int s = i / kSubBlock<Block>;
-    out[i] = d * static_cast<float>(code.scale[s] * code.q[i]) - dmin * code.min[s];
+    out[i] = d * code.scale[s] * code.q[i] - dmin * code.min[s];
   }
 }
 void encode_block(const Samples& s, BlockQ4_K& block) { encode_super(s, block); }
