@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # What share of a model's samples is Python that parses? Run with --help for more.
 set -euo pipefail
+# shellcheck source=scripts/messages.sh
+source "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/messages.sh"
 
 readonly PROMPTS=('def ' 'class ' 'import ' 'from ' 'if __name__' '@property' 'for ' 'with open('
   'try:' 'x = ')
@@ -33,17 +35,6 @@ complete line. A sample without a complete line counts as failed. What is parsed
   --axl PROGRAM      default build/release/axl
   --keep DIR         keep the samples there, as written by the model
 USAGE
-}
-
-say() { printf 'eval_syntax: %s\n' "$*" >&2; }
-die() {
-  say "error: $*"
-  exit 1
-}
-misuse() {
-  say "error: $*"
-  say "try 'scripts/eval_syntax.sh --help'"
-  exit 2
 }
 
 parse_arguments() {

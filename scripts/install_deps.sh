@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that axl is built with. Run with --help for more.
 set -euo pipefail
+# shellcheck source=scripts/messages.sh
+source "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/messages.sh"
 
 readonly BUILD_PACKAGES=(
   g++ cmake ninja-build
@@ -21,12 +23,6 @@ lacks. Does nothing, and needs no rights, where all of them are installed.
 
   --tests   also what scripts/test.sh needs beyond the build: clang and its sanitizers
 USAGE
-}
-
-say() { printf 'install_deps: %s\n' "$*" >&2; }
-die() {
-  say "error: $*"
-  exit 1
 }
 
 is_installed() {
@@ -59,9 +55,7 @@ main() {
         ;;
       --tests) packages+=("${TEST_PACKAGES[@]}") ;;
       *)
-        say "error: unknown argument '$1'"
-        say "try 'scripts/install_deps.sh --help'"
-        exit 2
+        misuse "unknown argument '$1'"
         ;;
     esac
     shift
@@ -71,10 +65,10 @@ main() {
 
   mapfile -t MISSING < <(missing_of "${packages[@]}")
   if ((!${#MISSING[@]})); then
-    say "everything is installed"
+    note "everything is installed"
     return
   fi
-  say "installing ${MISSING[*]}"
+  note "installing ${MISSING[*]}"
   apt update || die "'apt-get update' failed: is there a network?"
   apt install -y --no-install-recommends "${MISSING[@]}" ||
     die "apt-get could not install the packages; its message stands above"

@@ -2,15 +2,10 @@
 # repository by a script that defines usage and the defaults of CONFIG and TIME.
 # shellcheck shell=bash
 
-SELF=$(basename "$0" .sh)
-AXL=build/release/axl
+# shellcheck source=scripts/messages.sh
+source scripts/messages.sh
 
-say() { printf '%s\n' "$*" >&2; }
-misuse() {
-  say "$SELF: error: $*"
-  say "try 'scripts/$SELF.sh --help'"
-  exit 2
-}
+AXL=build/release/axl
 
 # Sets CONFIG and TIME.
 parse_arguments() {
@@ -44,10 +39,10 @@ step() {
   "$@" || status=$?
   ((status)) || return 0
   if ((status == 130 || status == 143)); then
-    say "$SELF: stopped in step $STEP ($title)"
+    note "stopped in step $STEP ($title)"
     say "A training run is saved. Continue it with: build/release/axl train --resume"
   else
-    say "$SELF: error: step $STEP ($title) failed with status $status; why stands above"
+    note "error: step $STEP ($title) failed with status $status; why stands above"
     say "The command was: $*"
   fi
   exit "$status"

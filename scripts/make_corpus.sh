@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Makes a corpus of Python to train and to score models on. Run with --help for what and how.
 set -euo pipefail
+# shellcheck source=scripts/messages.sh
+source "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/messages.sh"
 export LC_ALL=C
 umask 022
 
@@ -53,17 +55,6 @@ A file's content alone decides its split, so a run with the same sources gives t
 Left out: exact copies, vendored copies of other projects, empty files, files above 256 KiB, files
 that are not UTF-8.
 USAGE
-}
-
-say() { printf 'make_corpus: %s\n' "$*" >&2; }
-die() {
-  say "error: $*"
-  exit 1
-}
-misuse() {
-  say "error: $*"
-  say "try 'scripts/make_corpus.sh --help'"
-  exit 2
 }
 
 parse_arguments() {
@@ -133,10 +124,10 @@ download_packages() {
   known_packages "${names[@]}" >"$WORK/packages"
   for name in "${names[@]}"; do
     grep -q "^$name " "$WORK/packages" ||
-      say "warning: this system has no package $name; the corpus goes without it"
+      note "warning: this system has no package $name; the corpus goes without it"
   done
   mapfile -t names < <(cut -d ' ' -f 1 "$WORK/packages")
-  say "downloading what the cache lacks of ${#names[@]} packages into $CACHE"
+  note "downloading what the cache lacks of ${#names[@]} packages into $CACHE"
   (cd "$CACHE" && run_apt apt-get download "${names[@]}" 2>&1 | tail -n 3 >&2)
 }
 
@@ -145,7 +136,7 @@ get_packages() {
     command -v dpkg-deb >/dev/null || return 1
   PRIVATE_LISTS=
   if download_packages; then return; fi
-  say "apt's package lists are empty or out of date; fetching them into $CACHE/apt"
+  note "apt's package lists are empty or out of date; fetching them into $CACHE/apt"
   PRIVATE_LISTS=yes
   run_apt apt-get update >&2 && download_packages
 }
@@ -153,7 +144,7 @@ get_packages() {
 # Takes the .py files out of every downloaded package.
 unpack_packages() {
   local name version archive
-  say "unpacking"
+  note "unpacking"
   while read -r name version; do
     archive=$(find "$CACHE" -maxdepth 1 -name "${name}_${version//:/%3a}_*.deb" -print -quit)
     [[ -n $archive ]] || die "the download of $name $version is not in $CACHE; run again"
@@ -203,9 +194,9 @@ collect_sources() {
   if get_packages; then
     unpack_packages
   else
-    say "WARNING: the fixed list of Debian packages is out of reach (no apt or no network)."
-    say "WARNING: taking the Python of this machine: a SMALLER corpus, DIFFERENT on every machine,"
-    say "WARNING: without an unseen split. Scores cannot be compared with those of other machines."
+    note "WARNING: the fixed list of Debian packages is out of reach (no apt or no network)."
+    note "WARNING: taking the Python of this machine: a SMALLER corpus, DIFFERENT on every machine,"
+    note "WARNING: without an unseen split. Scores cannot be compared with those of other machines."
     add_installed
   fi
 }
@@ -244,7 +235,7 @@ make_table() {
   # In a UTF-8 locale '.*' matches every valid line, so -v finds the others.
   LC_ALL=C.UTF-8 xargs -0 grep -Zlavx '.*' <candidates | sort -z >invalid || true
   sort -zu candidates | comm -z -23 - invalid >listed
-  say "hashing $(tr -cd '\0' <listed | wc -c) files"
+  note "hashing $(tr -cd '\0' <listed | wc -c) files"
   xargs -0 sha256sum <listed | sort -k 2 >hashes
   xargs -0 stat -L -c '%s %n' <listed | sort -k 2 >sizes
   cut -d ' ' -f 1 sizes | paste -d ' ' - hashes |
@@ -316,14 +307,14 @@ main() {
   trap 'exit 143' TERM
   collect_sources
   make_table
-  say "writing"
+  note "writing"
   copy_split train
   copy_split validation
   copy_split holdout holdout.txt
   copy_split unseen unseen.txt
   write_manifest
   publish
-  say "done: $OUT/python"
+  note "done: $OUT/python"
   sed -n '/^split/,/^$/p' "$OUT/python/MANIFEST.txt" >&2
 }
 

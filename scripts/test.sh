@@ -12,7 +12,7 @@ usage: scripts/test.sh [--quick]
 
 Installs what is missing, then builds and runs, each in a directory of its own below build/
   release         all tests, the build for this machine
-  release avx2    the tests of the model again, products held to AVX2 instructions
+  release avx2    the tests of the model again, held to AVX2 instructions
   portable        all tests, built for any AVX2 machine, products by Eigen
   asan            all tests under the address and undefined-behaviour sanitizers
   tsan            the multi-threaded tests under the thread sanitizer
@@ -44,7 +44,7 @@ run_ctest() {
 suite_release() { configure_and_build release && run_ctest release; }
 
 suite_release_avx2() {
-  ONEDNN_MAX_CPU_ISA=AVX2 run_ctest release -L '^(golden|infer|nn|train)_test$'
+  AXL_ISA=avx2 ONEDNN_MAX_CPU_ISA=AVX2 run_ctest release -L '^(golden|infer|nn|train)_test$'
 }
 
 suite_portable() { configure_and_build portable && run_ctest portable; }

@@ -1,16 +1,17 @@
 // Attention with causality across scales and windows, against plain loops in double.
 #include "axl/kernels/attention.h"
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
+#include "isa_testing.h"
 #include "testing.h"
 
 namespace axl {
 namespace {
+
+AXL_EACH_ISA(Attention);
 
 struct AttentionCase {
   int64_t queries, keys;
@@ -76,7 +77,7 @@ const AttentionCase kCases[] = {
     {3, 9, {.heads = 2, .query_begin = 6, .query_factor = 2, .key_factor = 1, .window = 3}},
 };
 
-TEST(Attention, VisibilityIsTheCausalityRule) {
+TEST(AttentionHeads, VisibilityIsTheCausalityRule) {
   for (const AttentionCase& c : kCases)
     for (int64_t i = 0; i < c.queries; ++i) {
       EXPECT_EQ(c.heads.visible(i, c.keys), visible_by_rule(c, i)) << i;
@@ -84,7 +85,7 @@ TEST(Attention, VisibilityIsTheCausalityRule) {
     }
 }
 
-TEST(Attention, MatchesDouble) {
+TEST_P(Attention, MatchesDouble) {
   for (const AttentionCase& c : kCases) {
     Matrix q = random_matrix(c.queries, kWidth, 1), k = random_matrix(c.keys, kWidth, 2);
     Matrix v = random_matrix(c.keys, kWidth, 3), out(c.queries, kWidth);
@@ -107,7 +108,7 @@ TEST(Attention, MatchesDouble) {
   }
 }
 
-TEST(Attention, WhatAQueryMayNotSeeChangesNothingBitForBit) {
+TEST_P(Attention, WhatAQueryMayNotSeeChangesNothingBitForBit) {
   for (const AttentionCase& c : kCases) {
     Matrix q = random_matrix(c.queries, kWidth, 1), k = random_matrix(c.keys, kWidth, 2);
     Matrix v = random_matrix(c.keys, kWidth, 3), lse(c.queries, c.heads.heads);
@@ -132,7 +133,7 @@ TEST(Attention, WhatAQueryMayNotSeeChangesNothingBitForBit) {
   }
 }
 
-TEST(Attention, BackwardMatchesDifferences) {
+TEST_P(Attention, BackwardMatchesDifferences) {
   // L = Σ w · out in double; dL/dx by central differences of the naive forward.
   for (const AttentionCase& c : kCases) {
     if (c.queries > 70) continue;

@@ -18,6 +18,7 @@
 #include "axl/base/format.h"
 #include "axl/base/parallel.h"
 #include "axl/formats/safetensors.h"
+#include "axl/kernels/isa.h"
 #include "axl/model/config.h"
 #include "axl/model/cost.h"
 #include "cli/command.h"
@@ -28,6 +29,7 @@
 #include "cli/run.h"
 #include "cli/signals.h"
 #include "cli/threads.h"
+#include "environment.h"
 
 namespace axl {
 namespace {
@@ -113,6 +115,17 @@ TEST_F(Cli, VersionIsOneLine) {
   EXPECT_EQ(result.code, 0);
   EXPECT_TRUE(result.out.starts_with("axl ")) << result.out;
   EXPECT_EQ(result.out.find('\n'), result.out.size() - 1);
+  EXPECT_NE(result.out.find(format("kernels for {})", kernel_isa())), std::string::npos);
+}
+
+TEST_F(Cli, TheEnvironmentChoosesTheKernels) {
+  const Environment avx2("AXL_ISA", "avx2");
+  EXPECT_NE(axl("--version").out.find("kernels for avx2)"), std::string::npos);
+  const Result bench = axl("bench gemm --json --seconds 0.1 --config axl_micro_600k");
+  EXPECT_NE(bench.out.find("\"kernels\":\"avx2\""), std::string::npos) << bench.out;
+  const Environment unknown("AXL_ISA", "avx1024");
+  expect_error("bench gemm", 2, "AXL_ISA is 'avx1024', but it must be one of avx512, avx2");
+  EXPECT_EQ(axl("--help").code, 0);
 }
 
 TEST_F(Cli, WrongUsageNamesTheNearestWord) {

@@ -23,9 +23,9 @@ namespace {
 // ---- Range coder --------------------------------------------------------------------------------
 
 /// Intervals of symbols with these weights, together kFrequencyTotal.
-std::vector<Interval> table_of(const std::vector<double>& weights) {
+std::vector<SymbolInterval> table_of(const std::vector<double>& weights) {
   const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
-  std::vector<Interval> table;
+  std::vector<SymbolInterval> table;
   uint32_t begin = 0;
   for (size_t i = 0; i < weights.size(); ++i) {
     const uint32_t later = weights.size() - i - 1, most = kFrequencyTotal - begin - later;
@@ -37,26 +37,26 @@ std::vector<Interval> table_of(const std::vector<double>& weights) {
   return table;
 }
 
-uint32_t symbol_at(const std::vector<Interval>& table, uint32_t position) {
+uint32_t symbol_at(const std::vector<SymbolInterval>& table, uint32_t position) {
   uint32_t i = 0;
   while (position - table[i].begin >= table[i].width) ++i;
   return i;
 }
 
-std::string encoded(const std::vector<Interval>& symbols) {
+std::string encoded(const std::vector<SymbolInterval>& symbols) {
   RangeEncoder encoder;
-  for (const Interval& s : symbols) encoder.encode(s);
+  for (const SymbolInterval& s : symbols) encoder.encode(s);
   return encoder.finish();
 }
 
-double bits_of(const std::vector<Interval>& symbols) {
+double bits_of(const std::vector<SymbolInterval>& symbols) {
   double bits = 0;
-  for (const Interval& s : symbols) bits += kFrequencyBits - std::log2(s.width);
+  for (const SymbolInterval& s : symbols) bits += kFrequencyBits - std::log2(s.width);
   return bits;
 }
 
 /// Every symbol's interval holds what the decoder sees in its place, and the end is not overrun.
-void expect_decodes(const std::string& code, const std::vector<Interval>& symbols) {
+void expect_decodes(const std::string& code, const std::vector<SymbolInterval>& symbols) {
   RangeDecoder decoder(code);
   for (size_t i = 0; i < symbols.size(); ++i) {
     const uint32_t position = decoder.peek();
@@ -70,11 +70,11 @@ void expect_decodes(const std::string& code, const std::vector<Interval>& symbol
 TEST(RangeCoder, RandomTablesComeBackAtTheirEntropy) {
   Rng rng(1);
   for (int round = 0; round < 20; ++round) {
-    std::vector<Interval> symbols;
+    std::vector<SymbolInterval> symbols;
     for (int i = 0; i < 5000; ++i) {  // a table of its own for every symbol
       std::vector<double> weights(2 + rng.below(300));
       for (double& w : weights) w = std::exp(3 * rng.normal());
-      const std::vector<Interval> table = table_of(weights);
+      const std::vector<SymbolInterval> table = table_of(weights);
       symbols.push_back(table[symbol_at(table, rng.below(kFrequencyTotal))]);
     }
     const std::string code = encoded(symbols);
@@ -85,17 +85,18 @@ TEST(RangeCoder, RandomTablesComeBackAtTheirEntropy) {
 }
 
 TEST(RangeCoder, ExtremeProbabilitiesComeBack) {
-  const Interval nearly_all_low{0, kFrequencyTotal - 1}, nearly_all_high{1, kFrequencyTotal - 1};
-  const Interval first{0, 1}, last{kFrequencyTotal - 1, 1}, whole{0, kFrequencyTotal};
-  for (const std::vector<Interval>& cycle :
-       std::vector<std::vector<Interval>>{{whole},
-                                          {first},
-                                          {last},
-                                          {nearly_all_low},
-                                          {nearly_all_high},
-                                          {last, nearly_all_high, first, whole},
-                                          {nearly_all_low, nearly_all_low, nearly_all_low, last}}) {
-    std::vector<Interval> symbols;
+  const SymbolInterval nearly_all_low{0, kFrequencyTotal - 1},
+      nearly_all_high{1, kFrequencyTotal - 1};
+  const SymbolInterval first{0, 1}, last{kFrequencyTotal - 1, 1}, whole{0, kFrequencyTotal};
+  for (const std::vector<SymbolInterval>& cycle : std::vector<std::vector<SymbolInterval>>{
+           {whole},
+           {first},
+           {last},
+           {nearly_all_low},
+           {nearly_all_high},
+           {last, nearly_all_high, first, whole},
+           {nearly_all_low, nearly_all_low, nearly_all_low, last}}) {
+    std::vector<SymbolInterval> symbols;
     for (int i = 0; i < 4000; ++i) symbols.push_back(cycle[i % cycle.size()]);
     const std::string code = encoded(symbols);
     expect_decodes(code, symbols);
@@ -106,10 +107,10 @@ TEST(RangeCoder, ExtremeProbabilitiesComeBack) {
 TEST(RangeCoder, CarryRunsThroughBytesOfOnes) {
   // Symbols around one half leave open whether the code is 0x7F FF FF … or 0x80 00 00 …; the last
   // one decides.
-  const Interval middle{kFrequencyTotal / 2 - 1, 2}, below{0, 100},
+  const SymbolInterval middle{kFrequencyTotal / 2 - 1, 2}, below{0, 100},
       above{kFrequencyTotal - 100, 100};
   for (int undecided : {1, 2, 3, 10, 1000}) {
-    std::vector<Interval> symbols(undecided, middle);
+    std::vector<SymbolInterval> symbols(undecided, middle);
     symbols.push_back(below);
     const std::string low = encoded(symbols);
     EXPECT_TRUE(low.starts_with("\x7f\xff"));
@@ -122,7 +123,7 @@ TEST(RangeCoder, CarryRunsThroughBytesOfOnes) {
 }
 
 TEST(RangeCoder, ACodeCutShortIsExhaustedSoon) {
-  const std::vector<Interval> symbols(1000, {12345, 1 << 16});  // a byte each
+  const std::vector<SymbolInterval> symbols(1000, {12345, 1 << 16});  // a byte each
   const std::string code = encoded(symbols);
   for (size_t length : {size_t{0}, size_t{1}, code.size() / 2, code.size() - 10}) {
     RangeDecoder decoder(std::string_view(code).substr(0, length));
@@ -143,7 +144,7 @@ TEST(ByteIntervals, CoverTheWholeAndFollowTheLogits) {
     for (float l : logits) sum += std::exp(double(l) - top);
     uint32_t end = 0;
     for (int b = 0; b < 256; ++b) {
-      const Interval i = intervals.of(b);
+      const SymbolInterval i = intervals.of(b);
       ASSERT_EQ(i.begin, end);
       ASSERT_GE(i.width, 1u);
       ASSERT_NEAR(i.width, std::exp(double(logits[b]) - top) / sum * kFrequencyTotal, 514);

@@ -15,7 +15,7 @@ namespace {
 
 TEST(Bootstrap, EqualDocumentsLeaveNoDoubt) {
   const std::vector<Score> documents(10, Score{100, 200.0});
-  const Interval interval = bits_per_byte_interval(documents);
+  const ConfidenceInterval interval = bits_per_byte_interval(documents);
   const double bits = 2 / std::numbers::ln2;
   EXPECT_NEAR(interval.low, bits, 1e-12);
   EXPECT_NEAR(interval.high, bits, 1e-12);
@@ -33,7 +33,7 @@ TEST(Bootstrap, AgreesWithTheNormalIntervalOfAMean) {
     sum += bits, squares += bits * bits;
   }
   const double mean = sum / kCount, error = std::sqrt((squares / kCount - mean * mean) / kCount);
-  const Interval interval = bits_per_byte_interval(documents);
+  const ConfidenceInterval interval = bits_per_byte_interval(documents);
   EXPECT_NEAR(interval.low, mean - 1.96 * error, 0.15 * error);
   EXPECT_NEAR(interval.high, mean + 1.96 * error, 0.15 * error);
 }
@@ -42,7 +42,7 @@ TEST(Bootstrap, WeighsDocumentsByTheirBytes) {
   // One byte in a million cannot move the ratio, however badly it scores.
   const std::vector<Score> documents = {
       {1'000'000, 1'000'000.0}, {1'000'000, 1'000'000.0}, {1, 8.0}};
-  const Interval interval = bits_per_byte_interval(documents);
+  const ConfidenceInterval interval = bits_per_byte_interval(documents);
   EXPECT_LT(interval.low, 1.4427);
   EXPECT_GT(interval.high, 1.4426);
   // … but a draw of that document alone, one in 27, shows: it is left in, as one of the documents.
@@ -51,7 +51,8 @@ TEST(Bootstrap, WeighsDocumentsByTheirBytes) {
 
 TEST(Bootstrap, IsTheSameEachTime) {
   const std::vector<Score> documents = {{100, 100.0}, {50, 90.0}, {70, 20.0}};
-  const Interval one = bits_per_byte_interval(documents), two = bits_per_byte_interval(documents);
+  const ConfidenceInterval one = bits_per_byte_interval(documents),
+                           two = bits_per_byte_interval(documents);
   EXPECT_EQ(one.low, two.low);
   EXPECT_EQ(one.high, two.high);
   EXPECT_LT(one.low, one.high);

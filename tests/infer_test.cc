@@ -8,7 +8,7 @@
 #include "axl/infer/generate.h"
 #include "axl/infer/perplexity.h"
 #include "axl/infer/session.h"
-#include "testing.h"
+#include "logits_testing.h"
 
 namespace axl {
 namespace {
@@ -31,16 +31,6 @@ std::vector<int32_t> random_ids(int64_t n) {
   Rng rng(11);
   while (static_cast<int64_t>(ids.size()) < n) ids.push_back(rng.below(256));
   return ids;
-}
-
-Matrix full_logits(const Model& model, std::span<const int32_t> ids) {
-  Activations a(model.config(), ids.size(), Activations::Mode::kInference);
-  a.lay_out(whole_sequences(1, ids.size()));
-  model.forward(ids, a);
-  model.logits(a);
-  Matrix logits(ids.size(), kVocab);
-  copy(a.logits, logits.view());
-  return logits;
 }
 
 class Shapes : public testing::TestWithParam<std::tuple<std::vector<int64_t>, int64_t>> {

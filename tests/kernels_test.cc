@@ -1,157 +1,53 @@
-#include <gtest/gtest.h>
-
+// Element-wise kernels against plain loops in double, with each instruction set.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
-#include "axl/base/parallel.h"
 #include "axl/kernels/elementwise.h"
 #include "axl/kernels/fusion.h"
-#include "axl/kernels/gemm.h"
-#include "kernels/vector_math.h"
+#include "isa_testing.h"
 #include "testing.h"
 
 namespace axl {
 namespace {
 
-/// Sets the number of threads for a scope.
-class Threads {
- public:
-  explicit Threads(int n) : before_(num_threads()) { set_num_threads(n); }
-  ~Threads() { set_num_threads(before_); }
-
- private:
-  int before_;
-};
-
-// ---- gemm ---------------------------------------------------------------------------------------
-
-/// A matrix inside a wider one, so that its stride differs from its columns.
-struct Strided {
-  Strided(int64_t rows, int64_t cols, int64_t pad, uint64_t seed)
-      : memory(random_matrix(rows, cols + pad, seed)), rows(rows), cols(cols), pad(pad) {}
-  Mat view() { return {memory.values.data() + pad / 2, rows, cols, cols + pad}; }
-  Matrix memory;
-  int64_t rows, cols, pad;
-};
-
-struct Product {
-  Trans ta, tb;
-  int64_t m, n, k, pad;
-  Write write;
-  float alpha;
-};
-
-std::ostream& operator<<(std::ostream& out, const Product& p) {
-  return out << (p.ta == Trans::kYes ? "T" : "N") << (p.tb == Trans::kYes ? "T" : "N") << " " << p.m
-             << "x" << p.n << "x" << p.k << " pad " << p.pad
-             << (p.write == Write::kAdd ? " add " : " assign ") << p.alpha;
-}
-
-using Gemm = void (*)(Trans, ConstMat, Trans, ConstMat, Mat, Write, float, Precision);
-
-/// Compares one product with a plain one in double, and the elements around C with what they were.
-void check_product(const Product& p, Gemm multiply) {
-  const bool ta = p.ta == Trans::kYes, tb = p.tb == Trans::kYes;
-  Strided a(ta ? p.k : p.m, ta ? p.m : p.k, p.pad, 1), b(tb ? p.n : p.k, tb ? p.k : p.n, p.pad, 2);
-  Strided c(p.m, p.n, p.pad, 3);
-  Strided before = c;
-  multiply(p.ta, a.view(), p.tb, b.view(), c.view(), p.write, p.alpha, Precision::kF32);
-  const Mat av = a.view(), bv = b.view(), cv = c.view(), old = before.view();
-  const double tolerance = 1e-6 * (8 + p.k);
-  for (int64_t i = 0; i < p.m; ++i) {
-    for (int64_t j = 0; j < p.n; ++j) {
-      double sum = 0;
-      for (int64_t k = 0; k < p.k; ++k)
-        sum += double(ta ? av(k, i) : av(i, k)) * (tb ? bv(j, k) : bv(k, j));
-      const double expected = (p.write == Write::kAdd ? old(i, j) : 0.0) + p.alpha * sum;
-      ASSERT_NEAR(cv(i, j), expected, tolerance) << p << " at " << i << ", " << j;
-    }
-    std::copy_n(old.row(i), p.n, cv.row(i));
-  }
-  EXPECT_EQ(c.memory.values, before.memory.values) << p << ": wrote outside C";
-}
-
-void check_all_forms(int64_t m, int64_t n, int64_t k, Gemm multiply) {
-  for (const Trans ta : {Trans::kNo, Trans::kYes})
-    for (const Trans tb : {Trans::kNo, Trans::kYes})
-      for (const Write write : {Write::kAssign, Write::kAdd})
-        for (const int64_t pad : {0, 6})
-          check_product({ta, tb, m, n, k, pad, write, pad ? -0.75f : 1.0f}, multiply);
-}
-
-TEST(Gemm, MatchesDoubleAtOddSizes) {
-  const int64_t sizes[][3] = {{1, 1, 1},  {1, 7, 3},  {2, 5, 9},    {3, 31, 17},  {4, 33, 64},
-                              {5, 40, 1}, {7, 1, 13}, {17, 19, 23}, {64, 48, 32}, {65, 129, 31}};
-  for (const auto& [m, n, k] : sizes) {
-    check_all_forms(m, n, k, gemm);
-    check_all_forms(m, n, k, gemm_serial);
-  }
-}
-
-TEST(Gemm, MatchesDoubleInTiles) {
-  const Threads two(2);
-  for (const Trans ta : {Trans::kNo, Trans::kYes})
-    for (const Trans tb : {Trans::kNo, Trans::kYes})
-      check_product({ta, tb, 203, 301, 157, 3, Write::kAdd, 0.5f}, gemm);  // 19 MFLOP: 4 tiles
-}
-
-TEST(Gemm, AnEmptySumIsZeroAndAnEmptyProductNothing) {
-  for (const int64_t m : {1, 3, 20}) {  // by gemv and not
-    check_all_forms(m, 6, 0, gemm);
-    check_all_forms(m, 0, 5, gemm);
-  }
-  check_all_forms(0, 6, 5, gemm);
-}
-
-TEST(Gemm, AssignsOverWhateverWasThere) {
-  for (const int64_t m : {2, 40}) {
-    Matrix a = random_matrix(m, 8, 1), b = random_matrix(12, 8, 2), c(m, 12);
-    std::fill(c.values.begin(), c.values.end(), std::nanf(""));
-    gemm(Trans::kNo, a.view(), Trans::kYes, b.view(), c.view(), Write::kAssign);
-    for (const float v : c.values) ASSERT_TRUE(std::isfinite(v));
-  }
-}
-
-TEST(Gemm, RefusesShapesThatDoNotFit) {
-  Matrix a(3, 4), b(5, 4), c(3, 5);
-  EXPECT_THROW(gemm(Trans::kNo, a.view(), Trans::kNo, b.view(), c.view(), Write::kAssign),
-               InternalError);
-  EXPECT_THROW(gemm(Trans::kYes, a.view(), Trans::kYes, b.view(), c.view(), Write::kAssign),
-               InternalError);
-}
-
-TEST(Gemm, DoesNotDependOnTheNumberOfThreads) {
-  const int64_t sizes[][3] = {{2, 900, 300}, {200, 260, 130}, {512, 160, 64}, {33, 700, 400}};
-  for (const auto& [m, n, k] : sizes) {
-    Matrix a = random_matrix(m, k, 1), b = random_matrix(n, k, 2);
-    std::vector<float> expected;
-    for (const int threads : {1, 2, 3}) {
-      const Threads set(threads);
-      Matrix c(m, n);
-      gemm(Trans::kNo, a.view(), Trans::kYes, b.view(), c.view(), Write::kAssign);
-      if (threads == 1) expected = c.values;
-      EXPECT_TRUE(c.values == expected) << m << "x" << n << "x" << k << ", " << threads;
-    }
-  }
-}
+AXL_EACH_ISA(Exponential);
+AXL_EACH_ISA(CrossEntropy);
+AXL_EACH_ISA(RmsNorm);
+AXL_EACH_ISA(SwiGlu);
+AXL_EACH_ISA(SumOfSquares);
+AXL_EACH_ISA(Rope);
+AXL_EACH_ISA(Rows);
+AXL_EACH_ISA(Fusion);
+AXL_EACH_ISA(SumFusion);
 
 // ---- Exponential and cross-entropy --------------------------------------------------------------
 
-TEST(FastExp, IsWithinItsErrorBoundAndClampsOutside) {
+TEST_P(Exponential, IsWithinItsErrorBoundAndClampsOutside) {
+  std::vector<float> x, y;
+  for (double v = -87; v <= 88; v += 1.7e-4) x.push_back(static_cast<float>(v));
+  y = x;
+  row_kernels().scaled_exp(y.data(), 0.0f, 1.0f, y.size());
   double worst = 0;
-  for (double x = -87; x <= 88; x += 1.7e-4) {
-    const auto f = static_cast<float>(x);
-    worst = std::max(worst, std::abs(fast_exp(f) / std::exp(double(f)) - 1));
-  }
+  for (size_t i = 0; i < x.size(); ++i)
+    worst = std::max(worst, std::abs(y[i] / std::exp(double(x[i])) - 1));
   EXPECT_LT(worst, 3e-7);
-  EXPECT_EQ(fast_exp(0.0f), 1.0f);
-  EXPECT_EQ(fast_exp(-INFINITY), fast_exp(-87.0f));
-  EXPECT_EQ(fast_exp(INFINITY), fast_exp(88.0f));
+  // As often as fills every lane.
+  for (int n : {1, 16, 35}) {
+    const auto exponential = [&](float v) {
+      std::vector<float> values(n, v);
+      row_kernels().scaled_exp(values.data(), 0.0f, 1.0f, n);
+      for (const float result : values) EXPECT_EQ(result, values[0]);
+      return values[0];
+    };
+    EXPECT_EQ(exponential(0.0f), 1.0f);
+    EXPECT_EQ(exponential(-INFINITY), exponential(-87.0f));
+    EXPECT_EQ(exponential(INFINITY), exponential(88.0f));
+  }
 }
 
-TEST(CrossEntropy, MatchesDoubleAndSkipsWhatIsNotScored) {
+TEST_P(CrossEntropy, MatchesDoubleAndSkipsWhatIsNotScored) {
   for (const int64_t vocab : {2, 7, 258}) {
     const int64_t rows = 37;
     Matrix logits = random_matrix(rows, vocab, 1, 8.0);
@@ -179,7 +75,7 @@ TEST(CrossEntropy, MatchesDoubleAndSkipsWhatIsNotScored) {
   }
 }
 
-TEST(CrossEntropy, StaysFiniteForExtremeLogitsAndTellsOfNaN) {
+TEST_P(CrossEntropy, StaysFiniteForExtremeLogitsAndTellsOfNaN) {
   Matrix logits(4, 4);
   const float rows[4][4] = {{3e38f, 0, -3e38f, 1},
                             {0, INFINITY, 0, 0},
@@ -194,7 +90,7 @@ TEST(CrossEntropy, StaysFiniteForExtremeLogitsAndTellsOfNaN) {
 
 // ---- Element-wise -------------------------------------------------------------------------------
 
-TEST(RmsNorm, MatchesDoubleAtOddWidthsAndInPlace) {
+TEST_P(RmsNorm, MatchesDoubleAtOddWidthsAndInPlace) {
   for (const int64_t width : {1, 2, 15, 33, 256}) {
     for (const int64_t rows : {1, 5, 300}) {
       Matrix x = random_matrix(rows, width, 1, 3.0), gain = random_matrix(1, width, 2);
@@ -218,14 +114,14 @@ TEST(RmsNorm, MatchesDoubleAtOddWidthsAndInPlace) {
   }
 }
 
-TEST(RmsNorm, OfZerosIsZero) {
+TEST_P(RmsNorm, OfZerosIsZero) {
   Matrix x(2, 9), gain = random_matrix(1, 9, 1), y = random_matrix(2, 9, 2);
   std::vector<float> rstd(2);
   rms_norm(x.view(), gain.view(), 1e-5f, y.view(), rstd.data());
   for (const float v : y.values) EXPECT_EQ(v, 0.0f);
 }
 
-TEST(SwiGlu, MatchesDoubleAtOddWidths) {
+TEST_P(SwiGlu, MatchesDoubleAtOddWidths) {
   for (const int64_t width : {1, 3, 17, 136}) {
     const int64_t rows = 19;
     Matrix gate_up = random_matrix(rows, 2 * width, 1, 4.0), act(rows, width);
@@ -245,7 +141,7 @@ TEST(SwiGlu, MatchesDoubleAtOddWidths) {
   }
 }
 
-TEST(SumOfSquares, IsExactEnoughAndIndependentOfTheThreads) {
+TEST_P(SumOfSquares, IsExactEnoughAndIndependentOfTheThreads) {
   for (const int64_t n : {0, 1, 31, 32, 100001}) {
     const Matrix x = random_matrix(1, n, 1);
     long double exact = 0;
@@ -261,12 +157,12 @@ TEST(SumOfSquares, IsExactEnoughAndIndependentOfTheThreads) {
   }
 }
 
-TEST(SumOfSquares, DoesNotOverflowAFloatsRange) {
+TEST_P(SumOfSquares, DoesNotOverflowAFloatsRange) {
   const std::vector<float> x(100, std::numeric_limits<float>::max());
   EXPECT_TRUE(std::isfinite(sum_of_squares(x.data(), 100)));
 }
 
-TEST(Rope, TurnsBackAndKeepsLengths) {
+TEST_P(Rope, TurnsBackAndKeepsLengths) {
   Matrix cos(40, 3), sin(40, 3), x = random_matrix(9, 12, 1);
   const Matrix before = x;
   const RopeTable table{cos.view(), sin.view()};
@@ -283,7 +179,7 @@ TEST(Rope, TurnsBackAndKeepsLengths) {
   EXPECT_LT(relative_error(x.values.data(), before.values.data(), 9 * 12), 1e-6);
 }
 
-TEST(Rows, ScatterIsTheTransposeOfGather) {
+TEST_P(Rows, ScatterIsTheTransposeOfGather) {
   const std::vector<int32_t> ids = {4, 0, 4, 2, 4};
   Matrix table = random_matrix(5, 50, 1), out(5, 50), d_out = random_matrix(5, 50, 2), d(5, 50);
   gather_rows(table.view(), ids, out.view());
@@ -298,7 +194,7 @@ TEST(Rows, ScatterIsTheTransposeOfGather) {
 
 // ---- Fusion -------------------------------------------------------------------------------------
 
-TEST(Fusion, MatchesDoubleAlsoWhereScalesAreMissing) {
+TEST_P(Fusion, MatchesDoubleAlsoWhereScalesAreMissing) {
   const int64_t scales = 3, width = 7;
   Matrix weight = random_matrix(scales, scales * width, 1, 2.0),
          u = random_matrix(scales, width, 2);
@@ -329,7 +225,7 @@ TEST(Fusion, MatchesDoubleAlsoWhereScalesAreMissing) {
   }
 }
 
-TEST(SumFusion, IsTheSumOfTheViewsThereAre) {
+TEST_P(SumFusion, IsTheSumOfTheViewsThereAre) {
   const int64_t width = 7;
   Matrix u = random_matrix(3, width, 2);
   for (int missing = 0; missing < 7; ++missing) {
@@ -353,7 +249,7 @@ TEST(SumFusion, IsTheSumOfTheViewsThereAre) {
   }
 }
 
-TEST(SumFusion, OfZerosIsZero) {
+TEST_P(SumFusion, OfZerosIsZero) {
   const std::vector<float> zeros(5);
   const float* views[2] = {zeros.data(), nullptr};
   float alpha[2], out[5];

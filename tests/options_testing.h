@@ -8,7 +8,7 @@
 
 #include "axl/base/rng.h"
 #include "axl/model/model.h"
-#include "testing.h"
+#include "logits_testing.h"
 
 /// Tiny models with each option of the architecture on, filled with random values: what the tests
 /// of gradients, of causality and of decoding share.
@@ -69,16 +69,6 @@ inline Model random_model(const ModelConfig& config) {
   }
   if (!model.recall().empty()) model.recall().observe(repetitive_ids(60, 99), 0);
   return model;
-}
-
-inline Matrix full_logits(const Model& model, std::span<const int32_t> ids) {
-  Activations a(model.config(), ids.size(), Activations::Mode::kInference);
-  a.lay_out(whole_sequences(1, ids.size()));
-  model.forward(ids, a);
-  model.logits(a);
-  Matrix logits(ids.size(), kVocab);
-  copy(a.logits, logits.view());
-  return logits;
 }
 
 }  // namespace axl

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "axl/base/parallel.h"
 #include "axl/base/rng.h"
 #include "axl/tensor/arena.h"
 #include "axl/tensor/view.h"
@@ -37,5 +38,15 @@ inline double relative_error(const float* a, const float* b, int64_t n) {
   }
   return worst / top;
 }
+
+/// Sets the number of threads for a scope.
+class Threads {
+ public:
+  explicit Threads(int n) : before_(num_threads()) { set_num_threads(n); }
+  ~Threads() { set_num_threads(before_); }
+
+ private:
+  int before_;
+};
 
 }  // namespace axl

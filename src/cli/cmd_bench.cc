@@ -14,6 +14,7 @@
 #include "axl/base/rng.h"
 #include "axl/base/text.h"
 #include "axl/infer/session.h"
+#include "axl/kernels/isa.h"
 #include "axl/model/checkpoint.h"
 #include "axl/model/cost.h"
 #include "axl/train/trainer.h"
@@ -146,6 +147,7 @@ Json bench_train(const Config& config, double seconds) {
           {"threads", max_threads()},
           {"precision", precision_name(precision)},
           {"isa", gemm_isa()},
+          {"kernels", kernel_isa()},
           {"gemm", gemm_maker(precision)},
           {"config", config.name},
           {"batch_size", t.batch_size},
@@ -182,7 +184,8 @@ Json bench_generate(const Model& model, double seconds) {
           {"peak_rss_bytes", peak_rss_bytes()},
           {"threads", max_threads()},
           {"precision", "f32"},
-          {"isa", gemm_isa()}};
+          {"isa", gemm_isa()},
+          {"kernels", kernel_isa()}};
 }
 
 /// Products at a model's own shapes, each as a share of the ceiling.
@@ -224,9 +227,13 @@ Json bench_gemm(const Config& config, double seconds) {
                     {"gflops", speed / 1e9},
                     {"of_ceiling", speed / ceiling}});
   }
-  return {{"ceiling_gflops", ceiling / 1e9},        {"threads", max_threads()},
-          {"precision", precision_name(precision)}, {"isa", gemm_isa()},
-          {"gemm", gemm_maker(precision)},          {"products", list}};
+  return {{"ceiling_gflops", ceiling / 1e9},
+          {"threads", max_threads()},
+          {"precision", precision_name(precision)},
+          {"isa", gemm_isa()},
+          {"kernels", kernel_isa()},
+          {"gemm", gemm_maker(precision)},
+          {"products", list}};
 }
 
 Model model_to_measure(const Options& o, const Globals& globals) {

@@ -31,11 +31,11 @@ struct Evaluation {
 
   std::vector<EvaluatedFile> files;
   Score total;
-  double seconds = 0;                    ///< of scoring
-  Breakdown breakdown;                   ///< of all files
-  std::optional<Interval> interval;      ///< of the total, with two files or more
-  std::optional<SharedShingles> shared;  ///< of all files, with training files
-  std::vector<Baseline> baselines;       ///< if asked for
+  double seconds = 0;                          ///< of scoring
+  Breakdown breakdown;                         ///< of all files
+  std::optional<ConfidenceInterval> interval;  ///< of the total, with two files or more
+  std::optional<SharedShingles> shared;        ///< of all files, with training files
+  std::vector<Baseline> baselines;             ///< if asked for
 };
 
 /// The files that these paths mean, in their order: a file itself, and of a directory the files

@@ -11,6 +11,7 @@
 #include "axl/base/error.h"
 #include "axl/base/format.h"
 #include "axl/base/text.h"
+#include "axl/kernels/isa.h"
 #include "cli/command.h"
 #include "cli/log.h"
 #include "cli/signals.h"
@@ -106,6 +107,7 @@ int run_command(const Command& command, int argc, const char* const* argv) {
   }
   set_up_log(globals);
   use_threads(globals.threads);
+  kernel_isa();  // a wrong AXL_ISA is told now, not by the first kernel
   const int code = action();
   flush_stdout();
   return stop_signal() != 0 ? 128 + stop_signal() : code;
@@ -120,7 +122,8 @@ int run(int argc, const char* const* argv) {
   if (first == "--help" || first == "-h") {
     std::fputs(overview().c_str(), stdout);
   } else if (first == "--version") {
-    std::fputs("axl " AXL_VERSION " (matrix products by " AXL_GEMM ")\n", stdout);
+    std::printf("axl " AXL_VERSION " (matrix products by " AXL_GEMM ", kernels for %s)\n",
+                kernel_isa());
   } else {
     return run_command(find_command(first), argc - 1, argv + 1);
   }

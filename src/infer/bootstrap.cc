@@ -23,7 +23,7 @@ double quantile(const std::vector<double>& sorted, double q) {
 
 }  // namespace
 
-Interval bits_per_byte_interval(std::span<const Score> documents) {
+ConfidenceInterval bits_per_byte_interval(std::span<const Score> documents) {
   AXL_CHECK(documents.size() >= 2);
   Rng rng(kSeed);
   std::vector<double> resampled(kResamples);

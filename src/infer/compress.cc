@@ -63,7 +63,7 @@ uint32_t arithmetic_fingerprint(Session& session, const ModelConfig& config) {
     for (int64_t lane = 0; lane < session.sequences(); ++lane) {
       const ByteIntervals intervals = intervals_of(logits, lane);
       for (int b = 0; b < 256; ++b) {
-        const Interval interval = intervals.of(b);
+        const SymbolInterval interval = intervals.of(b);
         hasher.update(&interval, sizeof interval);
       }
     }

@@ -13,7 +13,7 @@ constexpr uint64_t kSmallestRange = kWindow >> 8;
 
 }  // namespace
 
-void RangeEncoder::encode(Interval symbol) {
+void RangeEncoder::encode(SymbolInterval symbol) {
   AXL_CHECK(symbol.width > 0 && symbol.begin < kFrequencyTotal &&
             symbol.width <= kFrequencyTotal - symbol.begin);
   const uint64_t unit = range_ >> kFrequencyBits;
@@ -56,7 +56,7 @@ uint32_t RangeDecoder::peek() const {
   return std::min<uint64_t>(value_ / (range_ >> kFrequencyBits), kFrequencyTotal - 1);
 }
 
-void RangeDecoder::skip(Interval symbol) {
+void RangeDecoder::skip(SymbolInterval symbol) {
   const uint64_t unit = range_ >> kFrequencyBits;
   value_ -= unit * symbol.begin;
   range_ = unit * symbol.width;

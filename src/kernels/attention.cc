@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "axl/kernels/gemm.h"
-#include "vector_math.h"
+#include "row_kernels.h"
 
 namespace axl {
 namespace {
@@ -31,25 +31,14 @@ void hide(float* s, Visible v, int64_t keys) {
 
 // Turns the visible scores of a row into probabilities. Returns the log-sum-exp.
 float softmax_row(float* s, Visible v, int64_t keys) {
-  float top = s[v.first], sum = 0;
-#pragma omp simd reduction(max : top)
-  for (int64_t j = v.first; j < v.end; ++j) top = s[j] > top ? s[j] : top;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t j = v.first; j < v.end; ++j) {
-    s[j] = fast_exp(s[j] - top);
-    sum += s[j];
-  }
-  const float inverse = 1.0f / sum;
-#pragma omp simd
-  for (int64_t j = v.first; j < v.end; ++j) s[j] *= inverse;
+  const float lse = row_kernels().softmax(s + v.first, v.end - v.first);
   hide(s, v, keys);
-  return top + std::log(sum);
+  return lse;
 }
 
 // p = exp(s − lse) where visible, else 0.
 void probabilities_again(float* s, float lse, Visible v, int64_t keys) {
-#pragma omp simd
-  for (int64_t j = v.first; j < v.end; ++j) s[j] = fast_exp(s[j] - lse);
+  row_kernels().scaled_exp(s + v.first, lse, 1.0f, v.end - v.first);
   hide(s, v, keys);
 }
 
@@ -120,13 +109,8 @@ void attention_head_backward(const AttentionHeads& a, int64_t head, ConstMat q, 
     gemm_serial(Trans::kYes, p, Trans::kNo, doh, dv_head.row_range(range.begin, keys), Write::kAdd);
     // ds = p · (dp − Σ p·dp) · scale, over dp. The sum equals d_out·out, but taken this way it
     // cancels exactly where a query sees a single key.
-    for (int64_t i = 0; i < count; ++i) {
-      const float mean = dot(p.row(i), dp.row(i), keys);
-      float* dp_row = dp.row(i);
-      const float* p_row = p.row(i);
-#pragma omp simd
-      for (int64_t j = 0; j < keys; ++j) dp_row[j] = p_row[j] * (dp_row[j] - mean) * scale;
-    }
+    for (int64_t i = 0; i < count; ++i)
+      row_kernels().softmax_backward(p.row(i), dp.row(i), scale, keys);
     gemm_serial(Trans::kNo, dp, Trans::kNo, kh, dqh, Write::kAssign);
     gemm_serial(Trans::kYes, dp, Trans::kNo, qh, dk_head.row_range(range.begin, keys), Write::kAdd);
   }

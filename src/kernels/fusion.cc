@@ -3,49 +3,36 @@
 #include <algorithm>
 #include <cmath>
 
-#include "vector_math.h"
+#include "row_kernels.h"
 
 namespace axl {
-namespace {
-
-void axpy(float a, const float* x, float* y, int64_t n) {
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i) y[i] += a * x[i];
-}
-
-void softmax(float* z, int64_t n) {
-  const float top = *std::max_element(z, z + n);
-  float sum = 0;
-  for (int64_t i = 0; i < n; ++i) sum += z[i] = fast_exp(z[i] - top);
-  for (int64_t i = 0; i < n; ++i) z[i] /= sum;
-}
-
-}  // namespace
 
 void fuse_row(const float* const* views, int64_t scales, ConstMat weight, float eps, float* alpha,
               float* rstd, float* out) {
+  const RowKernels& kernels = row_kernels();
   const int64_t d = weight.cols / scales;
   const float temperature = 1.0f / std::sqrt(static_cast<float>(weight.cols));
   std::fill_n(alpha, scales, 0.0f);
   for (int64_t s = 0; s < scales; ++s) {
     if (!views[s]) continue;
-    rstd[s] = 1.0f / std::sqrt(dot(views[s], views[s], d) / d + eps);
+    rstd[s] = 1.0f / std::sqrt(kernels.dot(views[s], views[s], d) / d + eps);
     for (int64_t k = 0; k < scales; ++k)
-      alpha[k] += temperature * rstd[s] * dot(weight.row(k) + s * d, views[s], d);
+      alpha[k] += temperature * rstd[s] * kernels.dot(weight.row(k) + s * d, views[s], d);
   }
-  softmax(alpha, scales);
+  kernels.softmax(alpha, scales);
   std::fill_n(out, d, 0.0f);
   for (int64_t s = 0; s < scales; ++s)
-    if (views[s]) axpy(alpha[s], views[s], out, d);
+    if (views[s]) kernels.add_scaled(alpha[s], views[s], out, d);
 }
 
 void sum_row(const float* const* views, int64_t scales, int64_t d, float* alpha, float* out) {
+  const RowKernels& kernels = row_kernels();
   float all = 0;
   std::fill_n(out, d, 0.0f);
   for (int64_t s = 0; s < scales; ++s) {
-    alpha[s] = views[s] ? std::sqrt(dot(views[s], views[s], d) / d) : 0.0f;
+    alpha[s] = views[s] ? std::sqrt(kernels.dot(views[s], views[s], d) / d) : 0.0f;
     all += alpha[s];
-    if (views[s]) axpy(1.0f, views[s], out, d);
+    if (views[s]) kernels.add(views[s], out, d);
   }
   for (int64_t s = 0; s < scales; ++s) alpha[s] /= std::max(all, 1e-30f);
 }
@@ -55,11 +42,12 @@ void sum_row(const float* const* views, int64_t scales, int64_t d, float* alpha,
 void fuse_row_backward(const float* const* views, int64_t scales, ConstMat weight,
                        const float* alpha, const float* rstd, const float* d_out,
                        float* const* d_views, Mat d_weight) {
+  const RowKernels& kernels = row_kernels();
   const int64_t d = weight.cols / scales;
   const float c = 1.0f / std::sqrt(static_cast<float>(weight.cols));
   float d_alpha[kMaxScales], dz[kMaxScales], mean = 0;
   for (int64_t s = 0; s < scales; ++s) {
-    d_alpha[s] = views[s] ? dot(d_out, views[s], d) : 0.0f;
+    d_alpha[s] = views[s] ? kernels.dot(d_out, views[s], d) : 0.0f;
     mean += alpha[s] * d_alpha[s];
   }
   for (int64_t k = 0; k < scales; ++k) dz[k] = alpha[k] * (d_alpha[k] - mean);
@@ -70,12 +58,11 @@ void fuse_row_backward(const float* const* views, int64_t scales, ConstMat weigh
     float* du = d_views[s];
     std::fill_n(du, d, 0.0f);
     for (int64_t k = 0; k < scales; ++k) {
-      axpy(c * dz[k], weight.row(k) + s * d, du, d);
-      axpy(c * dz[k] * r, u, d_weight.row(k) + s * d, d);
+      kernels.add_scaled(c * dz[k], weight.row(k) + s * d, du, d);
+      kernels.add_scaled(c * dz[k] * r, u, d_weight.row(k) + s * d, d);
     }
-    const float pull = dot(du, u, d) * r * r * r / d;
-#pragma omp simd
-    for (int64_t i = 0; i < d; ++i) du[i] = r * du[i] - u[i] * pull + alpha[s] * d_out[i];
+    const float pull = kernels.dot(du, u, d) * r * r * r / d;
+    kernels.unit_rms_backward(u, r, pull, alpha[s], d_out, du, d);
   }
 }
 

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "axl/base/parallel.h"
+#include "row_kernels.h"
 
 namespace axl {
 namespace {
@@ -68,7 +69,10 @@ const char* precision_name(Precision precision) {
   return precision == Precision::kBf16 ? "bf16" : "f32";
 }
 
-bool has_bf16() { return detail::cpu_has_bf16() && !detail::backend_hides_bf16(); }
+bool has_bf16() {
+  const bool hidden = &row_kernels() != &kAvx512RowKernels || detail::backend_hides_bf16();
+  return detail::cpu_has_bf16() && !hidden;
+}
 
 void gemm_serial(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write, float alpha,
                  Precision precision) {

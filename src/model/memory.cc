@@ -1,7 +1,6 @@
 // How a byte reads the model's memories: embedding tables, and the votes for what it recalls.
 #include <algorithm>
 #include <array>
-#include <vector>
 
 #include "axl/kernels/row_blocks.h"
 #include "axl/model/model.h"

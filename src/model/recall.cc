@@ -46,22 +46,35 @@ struct Slot {
 uint8_t check_of(uint64_t hash) { return hash & 255; }
 int64_t bucket_of(uint64_t hash, int64_t slots) { return row_of(hash, slots / kWays) * kWays; }
 
-bool holds(uint32_t bits, uint8_t check) { return bits >> 24 == check && (bits & 0xF0) != 0; }
+int first_count_of(uint32_t bits) { return bits >> 4 & 15; }
+
+bool holds(uint32_t bits, uint8_t check) { return bits >> 24 == check && first_count_of(bits) > 0; }
+
+// The slot of a bucket that holds the context; null if none does.
+template <class Bits>
+Bits* find_slot(Bits* bucket, uint8_t check) {
+  Bits* slot = std::find_if(bucket, bucket + kWays, [=](uint32_t b) { return holds(b, check); });
+  return slot < bucket + kWays ? slot : nullptr;
+}
+
+// The first of those whose context was seen least.
+uint32_t* weakest_slot(uint32_t* bucket) {
+  return std::min_element(bucket, bucket + kWays, [](uint32_t x, uint32_t y) {
+    return first_count_of(x) < first_count_of(y);
+  });
+}
 
 // Counts a byte after a context; returns whether the context was known. One that is not is taken up
 // if `admit`, in the place of the one seen least, which loses weight each time it survives.
 bool observe_byte(uint32_t* bucket, uint8_t check, uint8_t byte, bool admit) {
-  uint32_t* weakest = bucket;
-  for (uint32_t* slot = bucket; slot < bucket + kWays; ++slot) {
-    if (holds(*slot, check)) {
-      Slot known = Slot::unpack(*slot);
-      known.count(byte);
-      *slot = known.pack();
-      return true;
-    }
-    if ((*slot >> 4 & 15) < (*weakest >> 4 & 15)) weakest = slot;
+  if (uint32_t* slot = find_slot(bucket, check)) {
+    Slot known = Slot::unpack(*slot);
+    known.count(byte);
+    *slot = known.pack();
+    return true;
   }
   if (!admit) return false;
+  uint32_t* weakest = weakest_slot(bucket);
   Slot slot = Slot::unpack(*weakest);
   if (slot.first_count > 1) {
     --slot.first_count;
@@ -124,8 +137,7 @@ void Recall::observe(std::span<const int32_t> tokens, int64_t from) {
 
 Recall::Entry Recall::find(int64_t order_index, uint64_t hash) const {
   const uint32_t* bucket = data(order_index) + bucket_of(hash, slots_);
-  for (const uint32_t* slot = bucket; slot < bucket + kWays; ++slot) {
-    if (!holds(*slot, check_of(hash))) continue;
+  if (const uint32_t* slot = find_slot(bucket, check_of(hash))) {
     const Slot s = Slot::unpack(*slot);
     return {s.first, s.second, s.first_count, s.second_count};
   }
@@ -143,18 +155,13 @@ void Recall::merge(const Recall& other) {
         const Slot from = Slot::unpack(other.data(0)[i]);
         if (from.first_count == 0) continue;
         uint32_t* bucket = data(0) + b;
-        uint32_t* to = std::find_if(bucket, bucket + kWays,
-                                    [&](uint32_t bits) { return holds(bits, from.check); });
-        if (to < bucket + kWays) {
+        if (uint32_t* to = find_slot(bucket, from.check)) {
           Slot known = Slot::unpack(*to);
           for (int n = 0; n < from.first_count; ++n) known.count(from.first);
           for (int n = 0; n < from.second_count; ++n) known.count(from.second);
           *to = known.pack();
-        } else {
-          to = std::min_element(bucket, bucket + kWays, [](uint32_t x, uint32_t y) {
-            return (x >> 4 & 15) < (y >> 4 & 15);
-          });
-          if ((*to >> 4 & 15) < from.first_count) *to = from.pack();
+        } else if (to = weakest_slot(bucket); first_count_of(*to) < from.first_count) {
+          *to = from.pack();
         }
       }
     }

@@ -46,8 +46,8 @@ Precision training_precision(const TrainConfig& t) {
   if (has_bf16()) return Precision::kBf16;
   if (t.precision == "auto") return Precision::kF32;
   throw UsageError(
-      "train.precision is bf16, but this CPU has no AVX512_BF16 (or ONEDNN_MAX_CPU_ISA hides it); "
-      "set it to f32 or auto");
+      "train.precision is bf16, but this CPU has no AVX512_BF16 (or AXL_ISA or ONEDNN_MAX_CPU_ISA "
+      "hides it); set it to f32 or auto");
 }
 
 OptimizerOptions optimizer_options(const TrainConfig& t) {

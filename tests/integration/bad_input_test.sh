@@ -31,6 +31,11 @@ if "$axl" bench gemm --json --seconds 0.1 --set train.precision=f32 | grep -q '"
   refuses 2 'AVX512_BF16' "${train[@]}" --data text.py --set train.precision=bf16
   unset ONEDNN_MAX_CPU_ISA
 fi
+export AXL_ISA=avx2
+refuses 2 'AVX512_BF16' "${train[@]}" --data text.py --set train.precision=bf16
+AXL_ISA=avx
+refuses 2 "AXL_ISA is 'avx', but it must be one of avx512, avx2" "${train[@]}" --data text.py
+unset AXL_ISA
 refuses 2 "did you mean 'train.lr'?" "${train[@]}" --data text.py --set train.lrr=1
 refuses 2 "did you mean 'train'?" trian
 refuses 2 "did you mean 'axl_micro'?" train --config axl_mcro --data text.py

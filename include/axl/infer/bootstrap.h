@@ -7,7 +7,7 @@
 
 namespace axl {
 
-struct Interval {
+struct ConfidenceInterval {
   double low = 0, high = 0;
 };
 
@@ -16,6 +16,6 @@ struct Interval {
 /// replacement, 2000 times; takes total nats / total bytes of each draw; and cuts 2.5 % off both
 /// ends. The same scores give the same interval. Needs two documents or more, each of at least a
 /// byte; with a handful it is too narrow.
-Interval bits_per_byte_interval(std::span<const Score> documents);
+ConfidenceInterval bits_per_byte_interval(std::span<const Score> documents);
 
 }  // namespace axl

@@ -16,7 +16,7 @@ class ByteIntervals {
   /// Logits of the 256 bytes; BOS and EOS have no part. Throws Error when one is not finite.
   explicit ByteIntervals(std::span<const float, 256> logits);
 
-  Interval of(uint8_t byte) const { return {begin_[byte], begin_[byte + 1] - begin_[byte]}; }
+  SymbolInterval of(uint8_t byte) const { return {begin_[byte], begin_[byte + 1] - begin_[byte]}; }
   /// The byte in whose interval `position` < kFrequencyTotal lies.
   uint8_t find(uint32_t position) const;
 

@@ -7,7 +7,7 @@
 namespace axl {
 
 /// A symbol's share of the whole: [begin, begin + width) of kFrequencyTotal.
-struct Interval {
+struct SymbolInterval {
   uint32_t begin, width;  ///< width >= 1, begin + width <= kFrequencyTotal
 };
 inline constexpr int kFrequencyBits = 24;
@@ -18,7 +18,7 @@ inline constexpr uint32_t kFrequencyTotal = uint32_t{1} << kFrequencyBits;
 /// rounding costs less than 2^-23 bits per symbol.
 class RangeEncoder {
  public:
-  void encode(Interval symbol);
+  void encode(SymbolInterval symbol);
   /// Ends the code and returns it.
   std::string finish();
 
@@ -41,7 +41,7 @@ class RangeDecoder {
   /// In [0, kFrequencyTotal): lies in the interval of the next symbol.
   uint32_t peek() const;
   /// Steps over the symbol in whose interval peek() lies.
-  void skip(Interval symbol);
+  void skip(SymbolInterval symbol);
   /// More symbols were read than the code holds: it is cut short or the reader asks too much.
   bool exhausted() const { return beyond_ > kZerosImplied; }
 

@@ -11,7 +11,8 @@ enum class Write { kAssign, kAdd };
 /// sum: bf16 keeps f32's range with 8 significant bits, rounded to nearest even (subnormals: to 0).
 enum class Precision { kF32, kBf16 };
 const char* precision_name(Precision precision);  ///< "f32" or "bf16"
-/// Whether this machine multiplies bf16 faster: AVX512_BF16 that ONEDNN_MAX_CPU_ISA does not hide.
+/// Whether this machine multiplies bf16 faster: AVX512_BF16 that neither AXL_ISA nor
+/// ONEDNN_MAX_CPU_ISA hides.
 bool has_bf16();
 
 /// C = alpha · op(A) · op(B), or C += …; op(A) [M, K], op(B) [K, N], C [M, N], all f32, row-major
