@@ -159,6 +159,12 @@ double percentile(std::vector<double> values, double share) {
   return values[std::min(values.size() - 1, static_cast<size_t>(share * values.size()))];
 }
 
+/// What a model's matrices are coded as, by the first of them.
+std::string_view matrix_type(const Model& model) {
+  const Weight& w = model.weights().scales[0].stack[0].attn.wq;
+  return w.is_packed() ? element_format(w.packed[0].type).name : "f32";
+}
+
 Json bench_generate(const Model& model, double seconds) {
   Session session(model);
   std::vector<double> times;
@@ -173,7 +179,7 @@ Json bench_generate(const Model& model, double seconds) {
     times.push_back(seconds_since(start));
   }
   const double all = seconds_since(begin);
-  const double weight_bytes = sizeof(float) * decoding_weights_per_byte(model.config());
+  const double weight_bytes = decoding_bytes_per_byte(model.weights());
   const double bandwidth = read_bandwidth(static_cast<int64_t>(weight_bytes), 1.0);
   return {{"bytes_per_s", times.size() / all},
           {"ms_per_byte_p50", 1e3 * percentile(times, 0.5)},
@@ -183,8 +189,8 @@ Json bench_generate(const Model& model, double seconds) {
           {"bandwidth_bytes_per_s", bandwidth},
           {"peak_rss_bytes", peak_rss_bytes()},
           {"threads", max_threads()},
-          {"precision", "f32"},
-          {"isa", gemm_isa()},
+          {"precision", matrix_type(model)},
+          {"isa", model.is_stored() ? packed_gemm_isa() : gemm_isa()},
           {"kernels", kernel_isa()}};
 }
 

@@ -8,7 +8,7 @@
 #include "axl/base/format.h"
 #include "axl/base/text.h"
 #include "axl/formats/fields_json.h"
-#include "axl/formats/safetensors.h"
+#include "axl/model/checkpoint.h"
 #include "axl/model/cost.h"
 #include "axl/train/memory.h"
 #include "cli/command.h"
@@ -27,12 +27,7 @@ Config config_of_model(const fs::path& file) {
   const fs::path beside = file.parent_path() / "config.yaml";
   std::error_code ignored;
   if (fs::is_regular_file(beside, ignored)) config = load_config(beside.string());
-  const SafetensorsFile weights(file);
-  const auto found = weights.metadata().find("axl_config");
-  if (found == weights.metadata().end()) {
-    throw Error(format("{}: not a model of axl: its metadata has no 'axl_config'", file.string()));
-  }
-  config.model = model_config_from_json(found->second, file.string() + ": axl_config");
+  config.model = load_model_config(file);
   return config;
 }
 
@@ -41,7 +36,8 @@ Config config_of_model(const fs::path& file) {
 std::optional<fs::path> model_of(const std::string& target, const Globals& globals) {
   if (target.empty()) return resolve_model(globals.model);
   std::error_code ignored;
-  if (target.ends_with(".safetensors") || fs::is_directory(target, ignored)) {
+  if (target.ends_with(".safetensors") || target.ends_with(".gguf") ||
+      fs::is_directory(target, ignored)) {
     return model_file(target, "axl info");
   }
   return std::nullopt;
@@ -145,9 +141,10 @@ int info(const std::string& target, const Globals& globals) {
 
 Action setup_info(CLI::App& app, Globals& globals) {
   auto target = std::make_shared<std::string>();
-  app.add_option("target", *target,
-                 "A model (directory or .safetensors file) or a configuration (name or path); "
-                 "default --model")
+  app.add_option(
+         "target", *target,
+         "A model (directory, .safetensors or .gguf file) or a configuration (name or path); "
+         "default --model")
       ->type_name("MODEL-or-CONFIG");
   return [target, &globals] { return info(*target, globals); };
 }

@@ -9,6 +9,7 @@ Action setup_eval_ppl(CLI::App& app, Globals& globals);
 Action setup_compress(CLI::App& app, Globals& globals);
 Action setup_decompress(CLI::App& app, Globals& globals);
 Action setup_info(CLI::App& app, Globals& globals);
+Action setup_quantize(CLI::App& app, Globals& globals);
 Action setup_bench(CLI::App& app, Globals& globals);
 Action setup_plot(CLI::App& app, Globals& globals);
 Action setup_tune(CLI::App& app, Globals& globals);
@@ -21,6 +22,8 @@ constexpr Command kCommands[] = {
     {"compress", "makes a file smaller by the model's predictions, without loss", setup_compress},
     {"decompress", "restores what compress wrote", setup_decompress},
     {"info", "dimensions, size and cost of a model or configuration", setup_info},
+    {"quantize", "writes a model in 16, 8 or about 5 bits per weight, for fast generation",
+     setup_quantize},
     {"bench", "measures training, generating and products against this machine's ceiling",
      setup_bench},
     {"tune", "finds the learning rate for your files within a time budget", setup_tune},

@@ -17,7 +17,7 @@ fs::path model_file(const fs::path& path, const std::string& source) {
   if (!fs::is_directory(path, ignored)) {
     throw Error(
         format("{}: there is no '{}'; expected the directory of a model or a .safetensors "
-               "file",
+               "or .gguf file",
                source, path.string()));
   }
   const fs::path file = path / "model.safetensors";

@@ -76,7 +76,7 @@ uint32_t arithmetic_fingerprint(Session& session, const ModelConfig& config) {
 }
 
 void check_fits(const CompressedFile& file, const Model& model, const std::string& where) {
-  const uint64_t checksum = model_checksum(model);
+  const uint64_t checksum = model.checksum();
   if (file.model != checksum)
     throw Error(
         format("{}: compressed by the model with checksum {:016x}, but this one has {:016x}; give "
@@ -100,18 +100,11 @@ std::string joined(const std::vector<std::string>& texts) {
 
 }  // namespace
 
-uint64_t model_checksum(const Model& model) {
-  Hasher hasher;
-  hasher.update(to_json(model.config()));
-  hasher.update(model.data(), sizeof(float) * model.parameter_count());
-  return hasher.digest();
-}
-
 std::optional<std::string> compress(const Model& model, std::string_view content,
                                     const OnCoded& on_coded, uint64_t lane_bytes) {
   CompressedFile file;
   file.length = content.size();
-  file.model = model_checksum(model);
+  file.model = model.checksum();
   file.content = hash64(content);
   if (content.empty()) return to_bytes(file);
 

@@ -7,6 +7,7 @@
 
 #include "axl/base/format.h"
 #include "axl/formats/safetensors.h"
+#include "axl/model/quantized.h"
 #include "axl/tensor/half.h"
 
 namespace axl {
@@ -23,13 +24,19 @@ fs::path weights_file(const fs::path& path) {
   return path / kModelFile;
 }
 
-std::string recall_tensor(int64_t order) { return format("recall.{}.slots", order); }
-
 // Embedding tables are large and each row weighs little: half the bits are enough at rest.
 std::vector<uint16_t> bf16_of(const float* values, int64_t count) {
   std::vector<uint16_t> out(count);
   for (int64_t i = 0; i < count; ++i) out[i] = to_bf16(values[i]);
   return out;
+}
+
+ModelConfig config_of(const SafetensorsFile& file) {
+  const std::string name = file.path().string();
+  const auto config = file.metadata().find("axl_config");
+  if (config == file.metadata().end())
+    throw Error(format("{}: no axl_config in its metadata, so it is not a model of axl", name));
+  return model_config_from_json(config->second, name);
 }
 
 void check_tensor_names(const SafetensorsFile& file, const std::vector<Parameter>& parameters,
@@ -55,6 +62,8 @@ void check_slots(const SafetensorsFile& file, const ModelConfig& config) {
 
 }  // namespace
 
+std::string recall_tensor(int64_t order) { return format("recall.{}.slots", order); }
+
 void save_model(const Model& model, const fs::path& dir,
                 const std::map<std::string, std::string>& extra) {
   std::vector<TensorSource> tensors;
@@ -77,13 +86,17 @@ void save_model(const Model& model, const fs::path& dir,
   write_safetensors(dir / kModelFile, tensors, metadata);
 }
 
+ModelConfig load_model_config(const fs::path& path) {
+  if (is_gguf(weights_file(path))) return quantized_model_config(weights_file(path));
+  const SafetensorsFile file(weights_file(path));
+  return config_of(file);
+}
+
 Model load_model(const fs::path& path) {
+  if (is_gguf(weights_file(path))) return load_quantized(weights_file(path));
   const SafetensorsFile file(weights_file(path));
   const std::string name = file.path().string();
-  const auto config = file.metadata().find("axl_config");
-  if (config == file.metadata().end())
-    throw Error(format("{}: no axl_config in its metadata, so it is not a model of axl", name));
-  const ModelConfig parsed = model_config_from_json(config->second, name);
+  const ModelConfig parsed = config_of(file);
   const std::vector<Parameter> parameters = parameter_table(parsed);
   check_tensor_names(file, parameters,
                      parsed);  // before memory is taken for what the header claims

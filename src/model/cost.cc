@@ -83,23 +83,41 @@ double training_flops_per_byte(const ModelConfig& config) {
   return 3 * forward_flops_per_byte(config);
 }
 
-double decoding_weights_per_byte(const ModelConfig& c) {
-  const double D = c.d_model, C = c.n_cross_attn_layers;
-  const double projections = attention_weights(c), ffn = ffn_weights(c);
-  const ParameterCounts counts = count_parameters(c);
+namespace {
 
-  // One row of the embedding and of each table.
-  double weights = D * (1 + lookups(c).size()) + counts.gate + counts.output;
-  for (int64_t i = 0; i < c.n_scales(); ++i) {
-    const int64_t s = c.downsample_factors[i];
-    weights += c.layers(i) * (projections + ffn + 2 * D) / s;
-    if (s > 1) weights += 2 * (s * D * D) / s;  // down and up, once per token of the scale
+double bytes_of(const Weight& w) {
+  return w.is_packed() ? double(w.packed[0].bytes()) : double(sizeof(float)) * w.size();
+}
+
+double bytes_of(const SwiGlu& f) { return bytes_of(f.gate) + bytes_of(f.up) + bytes_of(f.down); }
+
+}  // namespace
+
+double decoding_bytes_per_byte(const Weights& w) {
+  double bytes = bytes_of(w.tok_embd) / kVocab + bytes_of(w.gate.weight) +
+                 bytes_of(w.out_norm.gain) + bytes_of(w.output.weight);
+  for (const Weight& table : w.tables) bytes += bytes_of(table) / table.rows;
+  for (const Weights::Scale& s : w.scales) {
+    double own = bytes_of(s.down.weight) + bytes_of(s.up.weight);
+    for (const Block& b : s.stack)
+      own += bytes_of(b.attn_norm.gain) + bytes_of(b.ffn_norm.gain) + bytes_of(b.ffn) +
+             bytes_of(b.attn.wq) + bytes_of(b.attn.wk) + bytes_of(b.attn.wv) + bytes_of(b.attn.wo);
+    bytes += own / s.factor;
   }
-  for_each_pair(c, [&](int64_t t, int64_t s) {
-    weights += C * (projections / 2 + ffn + 2 * D) / t;  // wq, wo, feed-forward, their norms
-    weights += C * (projections / 2 + D) / s;            // wk, wv, their norm
-  });
-  return weights;
+  for (const std::vector<Weights::Pair>& layer : w.cross)
+    for (const Weights::Pair& p : layer) {
+      const CrossBlock& b = p.block;
+      bytes += (bytes_of(b.q_norm.gain) + bytes_of(b.ffn_norm.gain) + bytes_of(b.attn.wq) +
+                bytes_of(b.attn.wo) + bytes_of(b.ffn)) /
+               w.scales[p.target].factor;
+      bytes += (bytes_of(b.kv_norm.gain) + bytes_of(b.attn.wk) + bytes_of(b.attn.wv)) /
+               w.scales[p.source].factor;
+    }
+  return bytes;
+}
+
+double decoding_weights_per_byte(const ModelConfig& config) {
+  return decoding_bytes_per_byte(Weights(config)) / sizeof(float);
 }
 
 }  // namespace axl

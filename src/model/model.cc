@@ -3,8 +3,10 @@
 #include <cmath>
 #include <cstring>
 
+#include "axl/base/hash.h"
 #include "axl/base/parallel.h"
 #include "axl/base/rng.h"
+#include "axl/formats/block_codec.h"
 
 namespace axl {
 namespace {
@@ -13,14 +15,24 @@ std::span<const Mat> all(const Cache::PerSequence& place) { return {place.data()
 
 }  // namespace
 
-Model::Model(const ModelConfig& config)
+Model::Model(const ModelConfig& config) : Model(config, Recall(config.recall)) {
+  memory_ = Buffer(sizeof(float) * axl::parameter_count(parameters_));
+  weights_.bind(memory_.floats(), true);
+}
+
+Model::Model(const ModelConfig& config, StoredParameters stored)
+    : Model(config, Recall(config.recall, stored.slots)) {
+  stored_ = std::move(stored);
+  weights_.bind(stored_.parameters);
+}
+
+// What both have: everything but parameters.
+Model::Model(const ModelConfig& config, Recall recall)
     : config_((config.validate(), config)),
       parameters_(parameter_table(config)),
-      memory_(sizeof(float) * axl::parameter_count(parameters_)),
       weights_(config),
-      recall_(config.recall),
+      recall_(std::move(recall)),
       lookups_(lookups(config)) {
-  weights_.bind(memory_.floats(), true);
   const int64_t positions = config_.max_seq_len, half = config_.head_size() / 2;
   rope_memory_ = Buffer(2 * sizeof(float) * positions * half);
   rope_ = {Mat(rope_memory_.floats(), positions, half),
@@ -52,6 +64,16 @@ void Model::init(uint64_t seed) {
   }
 }
 
+uint64_t Model::checksum() const {
+  Hasher hasher;
+  hasher.update(to_json(config_));
+  if (!is_stored()) hasher.update(data(), sizeof(float) * parameter_count());
+  for (const PackedMatrix& p : stored_.parameters) hasher.update(p.data, p.bytes());
+  for (size_t i = 0; i < recall_.orders().size(); ++i)
+    hasher.update(recall_.data(i), sizeof(uint32_t) * recall_.slots());
+  return hasher.digest();
+}
+
 void Model::forward(std::span<const int32_t> ids, Activations& a, const Cache* cache) const {
   embed(ids, a, cache);
   for (int64_t s = 0; s < config_.n_scales(); ++s) run_stack(s, a, cache);
@@ -63,10 +85,19 @@ void Model::embed(std::span<const int32_t> ids, Activations& a, const Cache* cac
   const int64_t rows = a.rows(0);
   AXL_CHECK(static_cast<int64_t>(ids.size()) == rows);
   const Mat x = a.blocks[0][0].x.row_range(0, rows);
-  gather_rows(weights_.tok_embd, ids, x);
+  if (weights_.tok_embd.is_packed())
+    for (int64_t r = 0; r < rows; ++r) decode_row(weights_.tok_embd.packed[0], ids[r], x.row(r));
+  else
+    gather_rows(weights_.tok_embd, ids, x);
   look_up(ids, a, cache);
-  for (size_t t = 0; t < lookups_.size(); ++t)
-    gather_add_rows(weights_.tables[t], {a.lookup_rows[t], static_cast<size_t>(rows)}, x);
+  for (size_t t = 0; t < lookups_.size(); ++t) {
+    const Weight& table = weights_.tables[t];
+    const std::span<const int32_t> table_rows(a.lookup_rows[t], rows);
+    if (table.is_packed())
+      gather_add_packed_rows(table.packed[0], table_rows, x);
+    else
+      gather_add_rows(table, table_rows, x);
+  }
   for (size_t i = 0; cache && i < cache->embedded.size(); ++i) {
     const Segment& s = a.bytes[i];
     copy(x.row_range(s.row, s.count), cache->embedded[i].row_range(s.begin, s.count));

@@ -102,7 +102,17 @@ int64_t Recall::Entry::level() const {
 Recall::Recall(const RecallConfig& config)
     : orders_(config.orders),
       slots_(orders_.empty() ? 0 : int64_t{1} << config.bits),
-      memory_(sizeof(uint32_t) * slots_ * orders_.size()) {}
+      memory_(sizeof(uint32_t) * slots_ * orders_.size()) {
+  for (size_t i = 0; i < orders_.size(); ++i)
+    tables_.push_back(static_cast<uint32_t*>(memory_.data()) + i * slots_);
+}
+
+// Views are mutable throughout; whoever holds a model of stored parameters only reads.
+Recall::Recall(const RecallConfig& config, std::span<const uint32_t* const> slots)
+    : orders_(config.orders), slots_(orders_.empty() ? 0 : int64_t{1} << config.bits) {
+  AXL_CHECK(slots.size() == orders_.size());
+  for (const uint32_t* table : slots) tables_.push_back(const_cast<uint32_t*>(table));
+}
 
 void Recall::observe(std::span<const int32_t> tokens, int64_t from) {
   // Slots lie anywhere in memory: many are asked for before the first is needed.

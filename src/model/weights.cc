@@ -46,17 +46,30 @@ Weights::Weights(const ModelConfig& c) {
 }
 
 void Weights::bind(float* data, bool with_tables) {
-  for_each_parameter([&](const std::string&, Mat& m, Role role) {
+  for_each_parameter([&](const std::string&, Weight& m, Role role) {
     if (role == Role::kTable && !with_tables) return;
     m.data = data;
     data += m.size();
   });
 }
 
+void Weights::bind(std::span<const PackedMatrix> parameters) {
+  size_t next = 0;
+  for_each_parameter([&](const std::string&, Weight& m, Role) {
+    AXL_CHECK(next < parameters.size());
+    const PackedMatrix& p = parameters[next++];
+    AXL_CHECK(p.rows == m.rows && p.cols == m.cols);
+    if (p.type == ElementType::kF32)
+      m.data = const_cast<float*>(reinterpret_cast<const float*>(p.data));
+    else
+      m.packed[0] = p;
+  });
+}
+
 std::vector<Parameter> parameter_table(const ModelConfig& config) {
   std::vector<Parameter> table;
   int64_t offset = 0;
-  Weights(config).for_each_parameter([&](const std::string& name, Mat& m, Role role) {
+  Weights(config).for_each_parameter([&](const std::string& name, Weight& m, Role role) {
     std::vector<int64_t> shape{m.rows, m.cols};
     if (role == Role::kGain) shape = {m.cols};
     table.push_back({name, role, shape, m.rows, m.cols, offset});

@@ -232,6 +232,9 @@ double Trainer::measure_step() {
 }
 
 void Trainer::start_from(const Model& model) {
+  if (model.is_stored())
+    throw UsageError(
+        "--init: a quantised model cannot be trained on; give the one it was made from");
   ModelConfig other = model.config();
   other.recall.bits = model_.config().recall.bits;  // its memory is counted anew anyway
   if (other != model_.config())

@@ -16,7 +16,14 @@ inline constexpr const char* kModelFile = "model.safetensors";
 void save_model(const Model& model, const std::filesystem::path& dir,
                 const std::map<std::string, std::string>& extra = {});
 
-/// Reads a model directory or a .safetensors file (f32 or bf16). Throws Error for anything that is
+/// The name of the tensor of a recall memory's slots for one order.
+std::string recall_tensor(int64_t order);
+
+/// The configuration of a model that load_model() reads. Throws Error.
+ModelConfig load_model_config(const std::filesystem::path& path);
+
+/// Reads a model directory, a .safetensors file (f32 or bf16) or a .gguf file of `axl quantize`,
+/// which stays mapped (model/quantized.h). Throws Error for anything that is
 /// not a complete, finite model with a valid configuration: wrong shapes, missing or surplus
 /// tensors, NaN, a checksum that does not match.
 Model load_model(const std::filesystem::path& path);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -11,6 +12,13 @@
 #include "axl/model/weights.h"
 
 namespace axl {
+
+/// The parameters of a model that lie in somebody else's memory, read-only: a mapped file.
+struct StoredParameters {
+  std::vector<PackedMatrix> parameters;  ///< in the order of the parameter table
+  std::vector<const uint32_t*> slots;    ///< of the recall memory, for each of its orders
+  std::shared_ptr<const void> owner;     ///< keeps them alive
+};
 
 /// The multi-scale byte-level transformer: causal language model over 256 byte ids, BOS and EOS.
 ///
@@ -26,6 +34,8 @@ class Model {
  public:
   /// Weights are zero until init() or a load. Throws UsageError for an invalid configuration.
   explicit Model(const ModelConfig& config);
+  /// A model that reads its parameters where they are stored: for inference alone.
+  Model(const ModelConfig& config, StoredParameters stored);
 
   /// Normal weights, σ 0.02 (output matrices of residual branches 0.02/√(2(L+C))); gains 1; gate 0.
   void init(uint64_t seed);
@@ -33,7 +43,14 @@ class Model {
   const ModelConfig& config() const { return config_; }
   const std::vector<Parameter>& parameters() const { return parameters_; }
   int64_t parameter_count() const { return axl::parameter_count(parameters_); }
-  float* data() const { return memory_.floats(); }  ///< parameter_count() floats
+  bool is_stored() const { return stored_.owner != nullptr; }
+  /// parameter_count() floats, of a model that is not stored.
+  float* data() const {
+    AXL_CHECK(!is_stored());
+    return memory_.floats();
+  }
+  /// A hash of configuration, parameters and recall memory: equal for equal models only.
+  uint64_t checksum() const;
   const Weights& weights() const { return weights_; }
   /// The memory of what followed in the training files; empty unless configured.
   Recall& recall() { return recall_; }
@@ -77,6 +94,7 @@ class Model {
   static std::vector<double> mean_alpha(const Activations& a);
 
  private:
+  Model(const ModelConfig& config, Recall recall);
   void embed(std::span<const int32_t> ids, Activations& a, const Cache* cache) const;
   void look_up(std::span<const int32_t> ids, Activations& a, const Cache* cache) const;
   void look_up_row(const int32_t* tokens, int64_t count, int64_t row, Activations& a) const;
@@ -104,6 +122,7 @@ class Model {
 
   ModelConfig config_;
   std::vector<Parameter> parameters_;
+  StoredParameters stored_;
   Buffer memory_, rope_memory_;
   Weights weights_;
   RopeTable rope_;

@@ -29,13 +29,13 @@ class Recall {
 
   Recall() = default;
   explicit Recall(const RecallConfig& config);
+  /// One whose slots lie elsewhere, read-only, a run for each order; they must outlive it.
+  Recall(const RecallConfig& config, std::span<const uint32_t* const> slots);
 
   bool empty() const { return orders_.empty(); }
   std::span<const int64_t> orders() const { return orders_; }
   int64_t slots() const { return slots_; }  ///< of each order
-  uint32_t* data(int64_t order_index) const {
-    return static_cast<uint32_t*>(memory_.data()) + order_index * slots_;
-  }
+  uint32_t* data(int64_t order_index) const { return tables_[order_index]; }
 
   /// Counts each byte tokens[i], i >= from, after the tokens before it. Marks are part of contexts
   /// and never counted. A context is taken up only once the next shorter one is known, so that text
@@ -51,7 +51,9 @@ class Recall {
  private:
   std::vector<int64_t> orders_;
   int64_t slots_ = 0;
-  Buffer memory_;  ///< [orders, slots] of: check 8 bits, first 8, second 8, counts 4 + 4
+  Buffer memory_;
+  std::vector<uint32_t*>
+      tables_;  ///< [orders][slots] of: check 8 bits, first 8, second 8, counts 4 + 4
 };
 
 }  // namespace axl

@@ -26,9 +26,9 @@ struct Weights {
     CrossBlock block;
   };
 
-  Mat tok_embd;             ///< [V, D]
-  Mat votes;                ///< [vote_rows(), kMemoryLevels]; empty without recall and repeats
-  std::vector<Mat> tables;  ///< more embeddings that each byte reads a row of, see lookups()
+  Weight tok_embd;             ///< [V, D]
+  Weight votes;                ///< [vote_rows(), kMemoryLevels]; empty without recall and repeats
+  std::vector<Weight> tables;  ///< more embeddings that each byte reads a row of, see lookups()
   std::vector<Scale> scales;
   std::vector<std::vector<Pair>> cross;  ///< [C] layers of S·(S−1) pairs
   Fusion gate;                           ///< empty with one scale
@@ -41,9 +41,12 @@ struct Weights {
   /// Lets the views point into one block of floats, tensor after tensor. A block for the dense
   /// parameters alone (gradients, moments) has no room for the tables, which come last.
   void bind(float* data, bool with_tables);
+  /// Lets them point to parameters that lie elsewhere, read-only, in the order of the parameter
+  /// table: f32 as matrices, everything else coded.
+  void bind(std::span<const PackedMatrix> parameters);
 
-  /// Visits every tensor as visit(name, Mat&, Role), in the order and with the names of the PyTorch
-  /// definition's state_dict.
+  /// Visits every tensor as visit(name, Weight&, Role), in the order and with the names of the
+  /// PyTorch definition's state_dict.
   template <class Visit>
   void for_each_parameter(Visit&& visit);
 };

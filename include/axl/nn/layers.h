@@ -1,11 +1,13 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string>
 
 #include "axl/kernels/elementwise.h"
 #include "axl/kernels/gemm.h"
+#include "axl/kernels/packed_gemm.h"
 #include "axl/nn/segments.h"
 #include "axl/tensor/arena.h"
 #include "axl/tensor/view.h"
@@ -38,11 +40,34 @@ struct Scratch {
   Mat attention;   ///< [threads, attention_scratch(keys)]
 };
 
+/// A matrix of parameters: f32, or, in a model read from a quantised file, rows that stay coded
+/// there, in up to three consecutive runs; then `data` is null and there is no backward.
+struct Weight : Mat {
+  std::array<PackedMatrix, 3> packed;
+
+  Weight() = default;
+  Weight(Mat m) : Mat(m) {}  // NOLINT: a matrix is a weight
+  bool is_packed() const { return !packed[0].empty(); }
+};
+
+/// Parameters that lie one after another in memory, as one matrix; or their coded runs.
+inline Weight stacked(const Weight& first, const Weight& second) {
+  Weight all(Mat(first.data, first.rows + second.rows, first.cols));
+  all.packed = {first.packed[0], second.packed[0]};
+  return all;
+}
+inline Weight stacked(const Weight& first, const Weight& second, const Weight& third) {
+  Weight all(Mat(first.data, first.rows + second.rows + third.rows, first.cols));
+  all.packed = {first.packed[0], second.packed[0], third.packed[0]};
+  return all;
+}
+
 /// y = x Wᵀ, W [out, in].
 struct Linear {
-  Mat weight;
+  Weight weight;
 
   void forward(ConstMat x, Mat y, Precision precision, Write write = Write::kAssign) const {
+    if (weight.is_packed()) return packed_gemm(x, weight.packed, y, write);
     gemm(Trans::kNo, x, Trans::kYes, weight, y, write, 1.0f, precision);
   }
   /// dx = dy W (or +=).
@@ -62,7 +87,7 @@ struct Linear {
 };
 
 struct RmsNorm {
-  Mat gain;  ///< [1, D]
+  Weight gain;  ///< [1, D]
 
   void forward(ConstMat x, float eps, Mat y, float* rstd) const { rms_norm(x, gain, eps, y, rstd); }
   /// dx += …, grad.gain += ….
@@ -87,10 +112,10 @@ struct AttentionPlan {
 /// The projections of multi-head attention, [D, D] each, adjacent in memory in this order, so that
 /// neighbours can be applied as one product.
 struct Attention {
-  Mat wq, wk, wv, wo;
+  Weight wq, wk, wv, wo;
 
-  Linear qkv() const { return adjacent(wq, 3); }
-  Linear kv() const { return adjacent(wk, 2); }
+  Linear qkv() const { return {stacked(wq, wk, wv)}; }
+  Linear kv() const { return {stacked(wk, wv)}; }
   Linear output() const { return {wo}; }
 
   /// Rotates q and k of the new tokens in place.
@@ -101,18 +126,13 @@ struct Attention {
                      Mat out, Mat lse, const Scratch& scratch);
   static void attend_backward(const AttentionPlan& plan, ConstMat q, ConstMat kv, ConstMat lse,
                               ConstMat d_out, Mat dq, Mat dkv, const Scratch& scratch);
-
- private:
-  static Linear adjacent(Mat first, int64_t count) {
-    return {Mat(first.data, count * first.rows, first.cols)};
-  }
 };
 
 /// down(silu(gate x) · up x). gate, up [F, D] adjacent in memory, down [D, F].
 struct SwiGlu {
-  Mat gate, up, down;
+  Weight gate, up, down;
 
-  Linear gate_up() const { return {Mat(gate.data, 2 * gate.rows, gate.cols)}; }
+  Linear gate_up() const { return {stacked(gate, up)}; }
 
   /// y += …; keeps gate_up [R, 2F].
   void forward(ConstMat x, Mat y, Mat gate_up, const Scratch& scratch) const;

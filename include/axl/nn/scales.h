@@ -28,7 +28,7 @@ struct ScaleView {
 /// Fuses the scales' views per byte (kernels/fusion.h). At byte i scale s shows slot (i + 1) mod s
 /// of its last token that has ended by byte i; before the first has ended, nothing.
 struct Fusion {
-  Mat weight;  ///< [S, S·D]; empty: the views are summed without a gate
+  Weight weight;  ///< [S, S·D]; empty: the views are summed without a gate
   bool gated() const { return weight.rows > 0; }
 
   struct Saved {

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "axl/kernels/gemm.h"
+#include "axl/tensor/packed.h"
+#include "axl/tensor/view.h"
+
+/// Products with weights that stay coded as their file has them (tensor/packed.h).
+///
+/// For block-coded weights a row of activations is rounded to 8 bits in blocks of 32 neighbours
+/// that share the scale max|x| / 127, and sums within a block are integers: exact, so that every
+/// instruction set gives the same bits. Plain f32, f16 and bf16 weights multiply f32 activations.
+namespace axl {
+
+/// The types that packed_gemm multiplies: f32, f16, bf16, q8_0, q4_k, q6_k.
+bool packed_gemm_reads(ElementType type);
+
+/// "avx512_vnni", or "avx2" where the CPU lacks it or AXL_ISA says so.
+const char* packed_gemm_isa();
+
+/// y = x Wᵀ, or y += …; x [R, K], y [R, N]. W [N, K] is given as consecutive runs of its rows, all
+/// of width K; empty runs are skipped. y aliases nothing. An element of y depends on its own rows
+/// of x and W alone: neither on R nor on the number of threads.
+void packed_gemm(ConstMat x, std::span<const PackedMatrix> w, Mat y, Write write);
+
+/// out[r] = row ids[r] of a bf16 table, added; nothing where ids[r] is negative. out [R,
+/// table.cols].
+void gather_add_packed_rows(const PackedMatrix& table, std::span<const int32_t> ids, Mat out);
+
+namespace detail {
+
+/// 256 neighbours of a row of activations. Scales and sums are those of its 8 blocks of 32.
+struct alignas(64) ActivationBlock {
+  static constexpr int64_t kElements = 256;
+  int8_t q[256];
+  int32_t offset[64];  ///< −128 · the sum of 4 neighbours of q
+  float scale[8];
+  float sum[8];  ///< scale · Σ q
+};
+
+/// The dot products of one instruction set: one coded row with one row of activations.
+struct PackedDots {
+  const char* isa;
+  float (*q8_0)(const std::byte* w, const ActivationBlock* x, int64_t cols);
+  float (*q4_k)(const std::byte* w, const ActivationBlock* x, int64_t cols);
+  float (*q6_k)(const std::byte* w, const ActivationBlock* x, int64_t cols);
+  float (*bf16)(const std::byte* w, const float* x, int64_t cols);
+  float (*f16)(const std::byte* w, const float* x, int64_t cols);
+  float (*f32)(const std::byte* w, const float* x, int64_t cols);
+};
+/// Those that this CPU runs, the best last.
+std::span<const PackedDots> packed_dots();
+void quantize_activations(const float* x, int64_t cols, ActivationBlock* out);
+
+}  // namespace detail
+}  // namespace axl
