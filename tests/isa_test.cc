@@ -2,6 +2,7 @@
 #include "axl/kernels/isa.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <set>
@@ -65,7 +66,7 @@ TEST(Isa, ThisCpuRunsAvx2AndWhatIsChosenIsRunnable) {
 }
 
 /// Calls of each function, counted on their way to the loops of AVX2.
-int calls;
+std::atomic<int> calls;
 template <auto Function, class R, class... Args>
 R counted(Args... args) {
   ++calls;

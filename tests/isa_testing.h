@@ -2,11 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <ostream>
 #include <string>
 
 #include "kernels/isa_choice.h"
 
 namespace axl {
+
+inline void PrintTo(const RowKernels* kernels, std::ostream* out) { *out << kernels->isa; }
 
 /// A test that runs once with each instruction set that this CPU has.
 class EachIsa : public testing::TestWithParam<const RowKernels*> {
