@@ -266,8 +266,8 @@ TEST(Compress, RefusesLogitsThatAreNoNumbers) {
 TEST(Decompress, RefusesAnotherModelAndNamesBoth) {
   const Model model = tiny_model(3), other = tiny_model(4);
   const std::string message = refusal(other, *compress(model, "def f(x):"));
-  EXPECT_HOLDS(message, format("{:016x}", model_checksum(model)));
-  EXPECT_HOLDS(message, format("{:016x}", model_checksum(other)));
+  EXPECT_HOLDS(message, format("{:016x}", model.checksum()));
+  EXPECT_HOLDS(message, format("{:016x}", other.checksum()));
   EXPECT_HOLDS(message, "x.axlz: ");
   EXPECT_HOLDS(refusal(other, *compress(model, "")), "x.axlz: ");
 }

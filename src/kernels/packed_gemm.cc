@@ -56,10 +56,8 @@ constexpr int64_t kTileBytes = 16 << 10;
 bool is_plain(ElementType type) { return element_format(type).elements == 1; }
 
 const PackedDots& dots() {
-  static const PackedDots& chosen = std::string_view(kernel_isa()) == "avx2"
-                                        ? detail::packed_dots().front()
-                                        : detail::packed_dots().back();
-  return chosen;
+  return std::string_view(kernel_isa()) == "avx2" ? detail::packed_dots().front()
+                                                  : detail::packed_dots().back();
 }
 
 auto plain_dot(ElementType type) {

@@ -37,7 +37,4 @@ std::optional<std::string> compress(const Model& model, std::string_view content
 std::optional<std::string> decompress(const Model& model, std::string_view file,
                                       const std::string& where, const OnCoded& on_coded = nullptr);
 
-/// XXH3 of a model's configuration and weights.
-uint64_t model_checksum(const Model& model);
-
 }  // namespace axl

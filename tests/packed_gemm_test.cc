@@ -1,0 +1,151 @@
+#include "axl/kernels/packed_gemm.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "axl/formats/block_codec.h"
+#include "isa_testing.h"
+#include "testing.h"
+
+namespace axl {
+namespace {
+
+AXL_EACH_ISA(PackedGemm);
+
+constexpr ElementType kTypes[] = {ElementType::kF32,  ElementType::kF16,  ElementType::kBF16,
+                                  ElementType::kQ8_0, ElementType::kQ4_K, ElementType::kQ6_K};
+
+/// A coded matrix and the values that it stands for.
+struct Coded {
+  std::vector<std::byte> bytes;
+  PackedMatrix matrix;
+  Matrix values;
+  Coded(ElementType type, int64_t rows, int64_t cols, uint64_t seed) : values(rows, cols) {
+    const Matrix original = random_matrix(rows, cols, seed);
+    matrix = {type, nullptr, rows, cols};
+    bytes.resize(matrix.bytes());
+    encode_matrix(type, Matrix(original).view(), bytes.data());
+    matrix.data = bytes.data();
+    for (int64_t i = 0; i < rows; ++i) decode_row(matrix, i, values.view().row(i));
+  }
+};
+
+/// What a row of activations is rounded to in 8 bits, or itself for plain weights.
+std::vector<double> rounded(const float* x, int64_t cols, ElementType type) {
+  std::vector<double> out(x, x + cols);
+  if (element_format(type).elements == 1) return out;
+  for (int64_t begin = 0; begin < cols; begin += 32) {
+    const int64_t end = std::min(cols, begin + 32);
+    double top = 0;
+    for (int64_t i = begin; i < end; ++i) top = std::max(top, std::abs(double(x[i])));
+    for (int64_t i = begin; i < end && top > 0; ++i)
+      out[i] = std::nearbyint(x[i] * (127.0f / float(top))) * top / 127;
+  }
+  return out;
+}
+
+Matrix reference(Matrix x, Coded& w) {
+  Matrix y(x.rows, w.values.rows);
+  for (int64_t r = 0; r < x.rows; ++r) {
+    const std::vector<double> row = rounded(x.view().row(r), x.cols, w.matrix.type);
+    for (int64_t n = 0; n < w.values.rows; ++n) {
+      double sum = 0;
+      for (int64_t k = 0; k < x.cols; ++k) sum += row[k] * w.values(n, k);
+      y(r, n) = static_cast<float>(sum);
+    }
+  }
+  return y;
+}
+
+TEST_P(PackedGemm, MultipliesWhatTheCodedRowsStandFor) {
+  for (ElementType type : kTypes) {
+    for (int64_t cols : {1, 31, 32, 33, 64, 224, 256, 257, 688, 1024}) {
+      for (int64_t rows : {1, 3, 17}) {
+        Coded w(type, 37, cols, cols);
+        const Matrix x = random_matrix(rows, cols, 7 * cols + rows);
+        Matrix y(rows, 37), expected = reference(x, w);
+        packed_gemm(Matrix(x).view(), {&w.matrix, 1}, y.view(), Write::kAssign);
+        EXPECT_LT(relative_error(y.values.data(), expected.values.data(), y.values.size()), 2e-5)
+            << element_format(type).name << " " << cols << " " << rows;
+      }
+    }
+  }
+}
+
+TEST_P(PackedGemm, StacksRunsOfDifferentTypesAndAdds) {
+  Coded a(ElementType::kQ4_K, 20, 256, 1), b(ElementType::kQ6_K, 9, 256, 2),
+      c(ElementType::kBF16, 5, 256, 3);
+  const Matrix x = random_matrix(4, 256, 4);
+  Matrix y(4, 34);
+  for (float& v : y.values) v = 1.0f;
+  const PackedMatrix runs[] = {a.matrix, {}, b.matrix, c.matrix};
+  packed_gemm(Matrix(x).view(), runs, y.view(), Write::kAdd);
+  int64_t column = 0;
+  for (Coded* w : {&a, &b, &c}) {
+    const Matrix expected = reference(x, *w);
+    for (int64_t r = 0; r < 4; ++r)
+      for (int64_t n = 0; n < w->values.rows; ++n)
+        EXPECT_NEAR(y(r, column + n), 1.0f + Matrix(expected)(r, n), 1e-3);
+    column += w->values.rows;
+  }
+}
+
+TEST_P(PackedGemm, ARowDoesNotDependOnOtherRowsOrThreads) {
+  for (ElementType type : kTypes) {
+    Coded w(type, 700, 320, 11);
+    Matrix x = random_matrix(9, 320, 12), all(9, 700), one(1, 700);
+    {
+      const Threads two(2);
+      packed_gemm(x.view(), {&w.matrix, 1}, all.view(), Write::kAssign);
+    }
+    const Threads single(1);
+    packed_gemm(x.view().row_range(8, 1), {&w.matrix, 1}, one.view(), Write::kAssign);
+    EXPECT_EQ(0, std::memcmp(one.values.data(), &all(8, 0), sizeof(float) * 700))
+        << element_format(type).name;
+  }
+}
+
+TEST_P(PackedGemm, ExtremeCodesDoNotOverflow) {
+  Coded w(ElementType::kQ8_0, 1, 64, 1);
+  std::vector<float> ones(64, 1.0f);
+  // −128, which no encoder here writes, in every place.
+  for (int64_t block = 0; block < 2; ++block)
+    std::memset(w.bytes.data() + 34 * block + 2, 0x80, 32);
+  decode_row(w.matrix, 0, w.values.view().row(0));
+  Matrix x(1, 64), y(1, 1);
+  x.values = ones;
+  packed_gemm(x.view(), {&w.matrix, 1}, y.view(), Write::kAssign);
+  double sum = 0;
+  for (float v : w.values.values) sum += v;
+  EXPECT_NEAR(y(0, 0) / sum, 1.0, 1e-5);
+}
+
+TEST_P(PackedGemm, UsesTheInstructionSetThatIsChosen) {
+  const bool vnni = detail::packed_dots().size() == 2;
+  const bool avx512 = std::string(GetParam()->isa) != "avx2";
+  EXPECT_STREQ(packed_gemm_isa(), avx512 && vnni ? "avx512_vnni" : "avx2");
+}
+
+TEST(PackedDots, IntegersGiveTheSameBitsOnEveryInstructionSet) {
+  const auto sets = detail::packed_dots();
+  if (sets.size() < 2) GTEST_SKIP() << "this CPU has AVX2 alone";
+  for (ElementType type : {ElementType::kQ8_0, ElementType::kQ4_K, ElementType::kQ6_K}) {
+    Coded w(type, 8, 1024, 5);
+    const Matrix x = random_matrix(1, 1024, 6);
+    detail::ActivationBlock blocks[4];
+    detail::quantize_activations(x.values.data(), 1024, blocks);
+    const auto dot = [&](const detail::PackedDots& set, int64_t row) {
+      const auto of = type == ElementType::kQ8_0   ? set.q8_0
+                      : type == ElementType::kQ4_K ? set.q4_k
+                                                   : set.q6_k;
+      return of(w.matrix.row(row), blocks, 1024);
+    };
+    for (int64_t row = 0; row < 8; ++row) EXPECT_EQ(dot(sets[0], row), dot(sets[1], row));
+  }
+}
+
+}  // namespace
+}  // namespace axl
