@@ -3,7 +3,7 @@
 set -euo pipefail
 
 # Tests that run threads against each other, built for the thread sanitizer.
-readonly THREADED_TESTS=(data_test golden_test infer_test nn_test train_test)
+readonly THREADED_TESTS=(packed_gemm_test data_test golden_test infer_test nn_test train_test)
 readonly FUZZ_SECONDS=20
 
 usage() {
