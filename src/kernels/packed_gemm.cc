@@ -9,6 +9,7 @@
 #include "axl/kernels/isa.h"
 #include "axl/kernels/row_blocks.h"
 #include "axl/tensor/arena.h"
+#include "axl/tensor/half.h"
 
 namespace axl {
 namespace detail {
@@ -60,16 +61,12 @@ const PackedDots& dots() {
                                                   : detail::packed_dots().back();
 }
 
-auto plain_dot(ElementType type) {
-  return type == ElementType::kBF16  ? dots().bf16
-         : type == ElementType::kF16 ? dots().f16
-                                     : dots().f32;
+auto plain_dot(const PackedDots& set, ElementType type) {
+  return type == ElementType::kBF16 ? set.bf16 : type == ElementType::kF16 ? set.f16 : set.f32;
 }
 
-auto block_dot(ElementType type) {
-  return type == ElementType::kQ8_0   ? dots().q8_0
-         : type == ElementType::kQ4_K ? dots().q4_k
-                                      : dots().q6_k;
+auto block_dot(const PackedDots& set, ElementType type) {
+  return type == ElementType::kQ8_0 ? set.q8_0 : type == ElementType::kQ4_K ? set.q4_k : set.q6_k;
 }
 
 /// Rows of activations in 8 bits, in memory that the calling thread keeps from product to product.
@@ -150,10 +147,11 @@ void packed_gemm(ConstMat x, std::span<const PackedMatrix> w, Mat y, Write write
     if (!is_plain(m.type) && !quantized.data && x.rows > 0) quantized = quantize(x);
   }
   AXL_CHECK(x.rows == y.rows && columns == y.cols);
+  const PackedDots& set = dots();
   for_each_tile(w, [&](const Tile& t) {
     const bool plain = is_plain(t.w->type);
-    const auto plainly = plain_dot(t.w->type);
-    const auto in_blocks = block_dot(t.w->type);
+    const auto plainly = plain_dot(set, t.w->type);
+    const auto in_blocks = block_dot(set, t.w->type);
     for (int64_t n = t.begin; n < t.end; ++n) {
       const std::byte* row = t.w->row(n);
       for (int64_t r = 0; r < x.rows; ++r) {
@@ -173,12 +171,7 @@ void gather_add_packed_rows(const PackedMatrix& table, std::span<const int32_t> 
       if (ids[r] < 0) continue;
       const auto* from = reinterpret_cast<const uint16_t*>(table.row(ids[r]));
       float* to = out.row(r);
-      for (int64_t i = 0; i < table.cols; ++i) {
-        const uint32_t bits = uint32_t{from[i]} << 16;
-        float value;
-        std::memcpy(&value, &bits, sizeof(value));
-        to[i] += value;
-      }
+      for (int64_t i = 0; i < table.cols; ++i) to[i] += from_bf16(from[i]);
     }
   });
 }

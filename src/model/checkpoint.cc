@@ -87,14 +87,14 @@ void save_model(const Model& model, const fs::path& dir,
 }
 
 ModelConfig load_model_config(const fs::path& path) {
-  if (is_gguf(weights_file(path))) return quantized_model_config(weights_file(path));
-  const SafetensorsFile file(weights_file(path));
-  return config_of(file);
+  const fs::path weights = weights_file(path);
+  return is_gguf(weights) ? quantized_model_config(weights) : config_of(SafetensorsFile(weights));
 }
 
 Model load_model(const fs::path& path) {
-  if (is_gguf(weights_file(path))) return load_quantized(weights_file(path));
-  const SafetensorsFile file(weights_file(path));
+  const fs::path weights = weights_file(path);
+  if (is_gguf(weights)) return load_quantized(weights);
+  const SafetensorsFile file(weights);
   const std::string name = file.path().string();
   const ModelConfig parsed = config_of(file);
   const std::vector<Parameter> parameters = parameter_table(parsed);
