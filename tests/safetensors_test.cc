@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "axl/base/format.h"
+#include "file_damage.h"
 #include "safetensors_testing.h"
 
 namespace axl {
@@ -136,33 +137,13 @@ TEST(Safetensors, ReadFloatsRefusesValuesThatAreNotFinite) {
 TEST(Safetensors, RefusesTruncationAtEveryByte) {
   const TempDir dir;
   Sample().write(dir / "x");
-  const size_t whole = fs::file_size(dir / "x");
-  fs::resize_file(dir / "x", whole + 1);
-  EXPECT_FALSE(opens(dir / "x")) << "one byte too many";
-  fs::resize_file(dir / "x", whole);
-  EXPECT_TRUE(opens(dir / "x"));
-  for (size_t size = whole; size-- > 0;) {
-    fs::resize_file(dir / "x", size);
-    EXPECT_FALSE(opens(dir / "x")) << size << " of " << whole;
-  }
+  expect_every_truncation_refused(dir / "x", opens);
 }
 
 TEST(Safetensors, RefusesEverySingleFlippedBit) {
   const TempDir dir;
   Sample().write(dir / "x");
-  const std::string whole = get(dir / "x");
-  std::fstream file(dir / "x", std::ios::in | std::ios::out | std::ios::binary);
-  const auto set_byte = [&](size_t at, int value) {
-    file.seekp(static_cast<std::streamoff>(at)).put(static_cast<char>(value)).flush();
-  };
-  for (size_t at = 0; at < whole.size(); ++at) {
-    for (int bit = 0; bit < 8; ++bit) {
-      set_byte(at, whole[at] ^ (1 << bit));
-      EXPECT_FALSE(opens(dir / "x")) << "byte " << at << ", bit " << bit;
-    }
-    set_byte(at, whole[at]);
-  }
-  EXPECT_TRUE(opens(dir / "x")) << "each bit was put back";
+  expect_every_flipped_bit_refused(dir / "x", opens);
 }
 
 TEST(Safetensors, SaysThatTheChecksumIsWrong) {
