@@ -24,11 +24,6 @@ constexpr int64_t kTileMultiple = 16;  // rows that one panel covers
 
 bool is_plain(ElementType type) { return element_format(type).elements == 1; }
 
-const PackedProducts& products() {
-  return std::string_view(kernel_isa()) == "avx2" ? detail::packed_products().front()
-                                                  : detail::packed_products().back();
-}
-
 auto plain_product(const PackedProducts& set, ElementType type) {
   return type == ElementType::kBF16 ? set.bf16 : type == ElementType::kF16 ? set.f16 : set.f32;
 }
@@ -86,7 +81,12 @@ void for_each_tile(std::span<const PackedMatrix> w, int64_t tile_bytes, const Bo
 
 }  // namespace
 
-const char* packed_gemm_isa() { return products().isa; }
+const detail::PackedProducts& detail::chosen_packed_products() {
+  return std::string_view(kernel_isa()) == "avx2" ? packed_products().front()
+                                                  : packed_products().back();
+}
+
+const char* packed_gemm_isa() { return detail::chosen_packed_products().isa; }
 
 bool packed_gemm_reads(ElementType type) {
   switch (type) {
@@ -113,7 +113,7 @@ void packed_gemm(ConstMat x, std::span<const PackedMatrix> w, Mat y, Write write
   }
   AXL_CHECK(x.rows == y.rows && columns == y.cols);
   if (x.rows == 0) return;
-  const PackedProducts& set = products();
+  const PackedProducts& set = detail::chosen_packed_products();
   const int64_t tile_bytes = x.rows < kManyRows ? kTileBytes : kTileBytesOfMany;
   for_each_tile(w, tile_bytes, [&](const Tile& t) {
     const std::byte* first = t.w->row(t.begin);

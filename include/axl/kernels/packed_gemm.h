@@ -81,6 +81,8 @@ struct PackedProducts {
 };
 /// Those that this CPU runs, the best last.
 std::span<const PackedProducts> packed_products();
+/// The one that kernel_isa() allows.
+const PackedProducts& chosen_packed_products();
 /// Rounds a row of activations to 8 bits.
 void quantize_activations(const float* x, int64_t cols, ActivationBlock* out);
 
