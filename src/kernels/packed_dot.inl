@@ -37,6 +37,7 @@ AXL_INLINE short bits_at(const std::byte* p) {
 struct Q8Row {
   static constexpr int64_t kBytes = 8 * 34;
   static constexpr int kScales = 8, kAdded = 128;  // to each weight, where codes are unsigned
+  static constexpr int kZero = 0;                  // the code of a weight of 0, as it is stored
   static constexpr bool kHasMinima = false;
   static constexpr bool kEndsEarly = true;  // rows are padded to 32 elements, not to 256
   const std::byte* w;
@@ -74,7 +75,7 @@ AXL_INLINE Sums less_minima(const Q8Row&, const ActivationBlock&, Sums sum) { re
 
 struct Q4Row {
   static constexpr int64_t kBytes = 144;
-  static constexpr int kScales = 8, kAdded = 0;
+  static constexpr int kScales = 8, kAdded = 0, kZero = 0;
   static constexpr bool kHasMinima = true;
   static constexpr bool kEndsEarly = false;
   const std::byte* w;
@@ -108,7 +109,7 @@ AXL_INLINE Sums less_minima(const Q4Row& r, const ActivationBlock& x, Sums sum) 
 
 struct Q6Row {
   static constexpr int64_t kBytes = 210;
-  static constexpr int kScales = 16, kAdded = 32;
+  static constexpr int kScales = 16, kAdded = 32, kZero = 32;
   static constexpr bool kHasMinima = false;
   static constexpr bool kEndsEarly = false;
   const std::byte* w;
