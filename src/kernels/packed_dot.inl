@@ -85,12 +85,16 @@ struct Q4Row {
   // low bits of bytes 0-3 and 4-7, the others in the nibbles of 8-11 and the high bits of 0-3 and
   // 4-7.
   AXL_INLINE Q4Row at(const std::byte* w) {
-    uint32_t s[3];
-    __builtin_memcpy(s, w + 4, sizeof(s));
-    const uint32_t high_scales = (s[2] & 0x0f0f0f0f) | (s[0] >> 2 & 0x30303030);
-    const uint32_t high_minima = (s[2] >> 4 & 0x0f0f0f0f) | (s[1] >> 2 & 0x30303030);
-    const __m128i bytes =
-        _mm_set_epi32(high_minima, s[1] & 0x3f3f3f3f, high_scales, s[0] & 0x3f3f3f3f);
+    uint64_t first;
+    uint32_t last;
+    __builtin_memcpy(&first, w + 4, sizeof(first));
+    __builtin_memcpy(&last, w + 12, sizeof(last));
+    const uint64_t nibbles = (last & 0x0f0f0f0f) | uint64_t{last >> 4 & 0x0f0f0f0f} << 32;
+    const uint64_t low = first & 0x3f3f3f3f3f3f3f3f;
+    const uint64_t high = nibbles | (first >> 2 & 0x3030303030303030);
+    // Four scales and four minima in each; then eight of either.
+    const __m128i bytes = _mm_shuffle_epi32(
+        _mm_set_epi64x(static_cast<int64_t>(high), static_cast<int64_t>(low)), 0xd8);
     const __m256 scales = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
     const __m256 minima = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8)));
     return {w, _mm256_mul_ps(scales, _mm256_set1_ps(half_at(w))),
