@@ -18,6 +18,7 @@ std::span<const Mat> all(const Cache::PerSequence& place) { return {place.data()
 Model::Model(const ModelConfig& config) : Model(config, Recall(config.recall)) {
   memory_ = Buffer(sizeof(float) * axl::parameter_count(parameters_));
   weights_.bind(memory_.floats(), true);
+  for (const Parameter& p : parameters_) values_.push_back({memory_.floats() + p.offset});
 }
 
 Model::Model(const ModelConfig& config, StoredParameters stored)
@@ -62,6 +63,11 @@ void Model::init(uint64_t seed) {
         values[j] = static_cast<float>(std * rng.normal());
     }
   }
+}
+
+int64_t Model::floats_of(ParameterRange range) const {
+  const Parameter& last = parameters_[range.end - 1];
+  return last.offset + last.size() - parameters_[range.first].offset;
 }
 
 uint64_t Model::checksum() const {
@@ -214,12 +220,6 @@ ParameterBlock::ParameterBlock(const ModelConfig& config)
   weights.bind(memory.floats(), false);
 }
 
-void ParameterBlock::zero() {
-  constexpr int64_t kChunk = 1 << 16;
-  parallel_for((count + kChunk - 1) / kChunk, [&](int64_t i) {
-    const int64_t begin = i * kChunk, n = std::min(kChunk, count - begin);
-    std::memset(memory.floats() + begin, 0, sizeof(float) * n);
-  });
-}
+void ParameterBlock::zero() { set_zero(memory.floats(), count); }
 
 }  // namespace axl

@@ -68,6 +68,12 @@ Fields TrainConfig::fields() {
       {"fine_loss_weight", &fine_loss_weight,
        "share of a second loss on the fine stack alone, which a llama GGUF export needs; 0 off", 0,
        100},
+      {"recompute", &recompute,
+       "keep only the inputs of blocks and compute the rest again for backward: less memory, a "
+       "quarter more arithmetic"},
+      {"update_in_backward", &update_in_backward,
+       "update each layer as soon as its gradient is known and keep no other gradients; needs "
+       "grad_clip 0"},
       {.name = "precision",
        .target = &precision,
        .help = "of matrix products; auto takes bf16 where the CPU has it (AVX512_BF16), else f32",
@@ -92,6 +98,12 @@ void TrainConfig::validate() const {
   }
   for (double beta : betas) check_below_one("train.betas", beta);
   check_below_one("train.momentum", momentum);
+  if (update_in_backward && grad_clip > 0) {
+    throw UsageError(
+        format("train.update_in_backward updates a layer before the global norm is known that "
+               "train.grad_clip {} needs; set train.grad_clip to 0",
+               grad_clip));
+  }
   for (const std::string& suffix : suffixes) {
     if (suffix.size() < 2 || suffix.front() != '.') {
       throw UsageError(

@@ -4,6 +4,7 @@
 
 #include "axl/base/parallel.h"
 #include "axl/model/activations.h"
+#include "axl/train/learner.h"
 #include "axl/train/optimizer.h"
 #include "axl/train/table_optimizer.h"
 
@@ -21,14 +22,14 @@ int64_t rope_bytes(const ModelConfig& c) { return sizeof(float) * c.max_seq_len 
 int64_t training_bytes(const ModelConfig& model, const TrainConfig& train) {
   const std::vector<Parameter> table = parameter_table(model);
   const std::span<const Parameter> dense = dense_part(table);
-  int64_t floats =
-      parameter_count(table) + parameter_count(dense) + optimizer_floats(train.optimizer, dense);
+  const int64_t floats = parameter_count(table) + gradient_floats(model, train) +
+                         optimizer_floats(train.optimizer, dense);
   // A save makes the tables' bf16 copies.
   const int64_t tables = parameter_count(table) - parameter_count(dense);
   const int64_t rows = train.batch_size * model.max_seq_len;
   return sizeof(float) * floats + sizeof(uint16_t) * tables +
          TableOptimizer::required_bytes(table, rows) + 3 * recall_bytes(model) + rope_bytes(model) +
-         Activations::required_bytes(model, rows, Activations::Mode::kTraining);
+         Activations::required_bytes(model, rows, activations_mode(train));
 }
 
 int64_t inference_bytes(const ModelConfig& model) {

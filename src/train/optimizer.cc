@@ -12,12 +12,14 @@ namespace {
 
 constexpr auto kAll = [](const Parameter&) { return true; };
 
-/// What Lion and SGD share: one moment per weight.
+/// What Lion and SGD share: one moment per weight. The loops are for the CPU of the build, unlike
+/// the row kernels: reading and writing the weights is what takes the time.
 class OneMoment : public Optimizer {
  public:
   OneMoment(const OptimizerOptions& options, std::span<const Parameter> table)
-      : options_(options),
-        chunks_(update_chunks(options, table, kAll)),
+      : Optimizer(table),
+        options_(options),
+        chunks_(options, table, kAll),
         moment_(sizeof(float) * parameter_count(table)) {}
 
   std::vector<OptimizerState> state() override {
@@ -25,8 +27,20 @@ class OneMoment : public Optimizer {
   }
 
  protected:
+  /// rule(w, m, g, keep) for every element of the part.
+  template <class Rule>
+  void for_each_element(const UpdatePart& part, double lr, const Rule& rule) {
+    chunks_.for_each(part, table_, lr * options_.weight_decay,
+                     [&](const UpdateChunk& chunk, int64_t, const float* g, float keep) {
+                       float* w = part.values[chunk.parameter].f32 + chunk.begin;
+                       float* m = moment_.floats() + chunk.offset;
+#pragma omp simd
+                       for (int64_t i = 0; i < chunk.count; ++i) rule(w[i], m[i], g[i], keep);
+                     });
+  }
+
   OptimizerOptions options_;
-  std::vector<UpdateChunk> chunks_;
+  UpdateChunks chunks_;
   Buffer moment_;
 };
 
@@ -35,14 +49,13 @@ class Lion : public OneMoment {
  public:
   using OneMoment::OneMoment;
 
-  void update(float* w, const float* g, double lr, double gradient_scale, int64_t) override {
-    const float b1 = options_.beta1, b2 = options_.beta2, rate = lr, scale = gradient_scale;
-    float* m = moment_.floats();
-    for_each_element(chunks_, lr, options_.weight_decay, [=](int64_t i, float keep) {
-      const float gi = scale * g[i], c = b1 * m[i] + (1 - b1) * gi;
+  void update(const UpdatePart& part, const UpdateRate& rate) override {
+    const float b1 = options_.beta1, b2 = options_.beta2, lr = rate.lr, scale = rate.gradient_scale;
+    for_each_element(part, rate.lr, [=](float& w, float& m, float g, float keep) {
+      const float gi = scale * g, c = b1 * m + (1 - b1) * gi;
       const float sign = static_cast<float>((c > 0) - (c < 0));
-      w[i] = w[i] * keep - rate * sign;
-      m[i] = b2 * m[i] + (1 - b2) * gi;
+      w = w * keep - lr * sign;
+      m = b2 * m + (1 - b2) * gi;
     });
   }
 };
@@ -52,12 +65,11 @@ class Sgd : public OneMoment {
  public:
   using OneMoment::OneMoment;
 
-  void update(float* w, const float* g, double lr, double gradient_scale, int64_t) override {
-    const float mu = options_.momentum, rate = lr, scale = gradient_scale;
-    float* m = moment_.floats();
-    for_each_element(chunks_, lr, options_.weight_decay, [=](int64_t i, float keep) {
-      m[i] = mu * m[i] + scale * g[i];
-      w[i] = w[i] * keep - rate * m[i];
+  void update(const UpdatePart& part, const UpdateRate& rate) override {
+    const float mu = options_.momentum, lr = rate.lr, scale = rate.gradient_scale;
+    for_each_element(part, rate.lr, [=](float& w, float& m, float g, float keep) {
+      m = mu * m + scale * g;
+      w = w * keep - lr * m;
     });
   }
 };
@@ -65,10 +77,8 @@ class Sgd : public OneMoment {
 class AdamW : public Optimizer {
  public:
   AdamW(const OptimizerOptions& options, std::span<const Parameter> table)
-      : adam_(options, table, kAll) {}
-  void update(float* w, const float* g, double lr, double gradient_scale, int64_t step) override {
-    adam_.update(w, g, lr, gradient_scale, step);
-  }
+      : Optimizer(table), adam_(options, table, kAll) {}
+  void update(const UpdatePart& part, const UpdateRate& rate) override { adam_.update(part, rate); }
   std::vector<OptimizerState> state() override { return adam_.state(); }
 
  private:
@@ -76,6 +86,12 @@ class AdamW : public Optimizer {
 };
 
 }  // namespace
+
+void Optimizer::update_all(float* weights, const float* gradients, const UpdateRate& rate) {
+  std::vector<ParameterValues> values;
+  for (const Parameter& p : table_) values.push_back({weights + p.offset});
+  update({{0, static_cast<int64_t>(table_.size())}, values, gradients}, rate);
+}
 
 std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options,
                                           const std::vector<Parameter>& all) {

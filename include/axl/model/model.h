@@ -20,6 +20,17 @@ struct StoredParameters {
   std::shared_ptr<const void> owner;     ///< keeps them alive
 };
 
+/// Follows a backward pass part by part (backward_parts): an optimizer may update a part as soon as
+/// its gradients are final, and use their memory for the next.
+class BackwardObserver {
+ public:
+  virtual ~BackwardObserver() = default;
+  /// Gradients of the part are about to be added to. No other part has begun.
+  virtual void begin(ParameterRange part) = 0;
+  /// They are final, and the pass will not read the part's weights again.
+  virtual void finish(ParameterRange part) = 0;
+};
+
 /// The multi-scale byte-level transformer: causal language model over 256 byte ids, BOS and EOS.
 ///
 ///   x₁ = E[ids];  x_s = W_down,s [x₁ of the group's s bytes]
@@ -49,6 +60,10 @@ class Model {
     AXL_CHECK(!is_stored());
     return memory_.floats();
   }
+  /// Where each parameter's values lie, in the order of parameters(); of a model that is not
+  /// stored.
+  std::span<const ParameterValues> values() const { return values_; }
+  int64_t floats_of(ParameterRange range) const;
   /// A hash of configuration, parameters and recall memory: equal for equal models only.
   uint64_t checksum() const;
   const Weights& weights() const { return weights_; }
@@ -76,9 +91,11 @@ class Model {
     double total(double fine_weight) const { return nats + fine_weight * fine_nats; }
   };
   /// Forward, loss = nats + fine_weight · fine_nats, and backward: adds to `grads`, the gradient's
-  /// Weights. targets [R], negative where not scored; a must be planned for training.
+  /// Weights. targets [R], negative where not scored; a must be planned for training. What the
+  /// observer throws ends the pass.
   Loss forward_backward(std::span<const int32_t> ids, std::span<const int32_t> targets,
-                        float fine_weight, Activations& a, const Weights& grads) const;
+                        float fine_weight, Activations& a, const Weights& grads,
+                        BackwardObserver* observer = nullptr) const;
 
   /// The gradient of the embedding tables after forward_backward, as the optimizer of rows wants
   /// it: byte r adds dx[r] to row rows[t][r] of table t. Valid until the next pass.
@@ -107,14 +124,15 @@ class Model {
   void run_cross(int64_t layer, Activations& a, const Cache* cache) const;
   void fuse(Activations& a, const Cache* cache) const;
   void head(ConstMat h, Activations& a) const;
+  struct Gradients;
   double head_backward(ConstMat h, bool votes, std::span<const int32_t> targets, float scale,
                        Activations& a, Mat dh, const Weights& grads) const;
   void backward(std::span<const int32_t> ids, bool fine, Activations& a,
-                const Weights& grads) const;
-  void fuse_backward(Activations& a, const Weights& grads) const;
-  void cross_backward(int64_t layer, Activations& a, const Weights& grads) const;
-  void stack_backward(int64_t scale, Activations& a, const Weights& grads) const;
-  void embed_backward(std::span<const int32_t> ids, Activations& a, const Weights& grads) const;
+                const Gradients& grads) const;
+  void fuse_backward(Activations& a, const Gradients& grads) const;
+  void cross_backward(int64_t layer, Activations& a, const Gradients& grads) const;
+  void stack_backward(int64_t scale, Activations& a, const Gradients& grads) const;
+  void embed_backward(std::span<const int32_t> ids, Activations& a, const Gradients& grads) const;
 
   AttentionPlan stack_plan(int64_t scale, const Activations& a) const;
   AttentionPlan cross_plan(const Weights::Pair& pair, const Activations& a) const;
@@ -122,6 +140,7 @@ class Model {
 
   ModelConfig config_;
   std::vector<Parameter> parameters_;
+  std::vector<ParameterValues> values_;
   StoredParameters stored_;
   Buffer memory_, rope_memory_;
   Weights weights_;

@@ -45,6 +45,10 @@ struct Weights {
   /// table: f32 as matrices, everything else coded.
   void bind(std::span<const PackedMatrix> parameters);
 
+  /// Lets the gradients of one part after another (backward_parts) have the same place,
+  /// floats_of_largest_part() of them; tables are left out.
+  void bind_parts(float* data);
+
   /// Visits every tensor as visit(name, Weight&, Role), in the order and with the names of the
   /// PyTorch definition's state_dict.
   template <class Visit>
@@ -65,6 +69,25 @@ std::vector<Parameter> parameter_table(const ModelConfig& config);
 /// touches few rows.
 std::span<const Parameter> dense_part(const std::vector<Parameter>& table);
 int64_t parameter_count(std::span<const Parameter> table);
+
+/// Where the values of one parameter lie.
+struct ParameterValues {
+  float* f32 = nullptr;
+};
+
+/// Neighbours in a parameter table: [first, end).
+struct ParameterRange {
+  int64_t first = 0, end = 0;
+};
+/// The dense parameters, cut into those whose gradients a backward pass completes together, in the
+/// order of the table.
+std::vector<ParameterRange> backward_parts(const Weights& weights);
+ParameterRange range_of(const Linear& layer);
+ParameterRange range_of(const Block& block);
+ParameterRange range_of(const CrossBlock& block);
+/// Last norm, output and votes.
+ParameterRange range_of_head(const Weights& weights);
+int64_t floats_of_largest_part(const ModelConfig& config);
 
 template <class Visit>
 void Weights::for_each_parameter(Visit&& visit) {

@@ -26,16 +26,36 @@ struct OptimizerState {
   int64_t count;
 };
 
-/// Turns gradients into a change of the weights. Weights and gradients are flat blocks laid out by
-/// the parameter table; work is spread over threads without changing the result.
+/// Neighbours in the parameter table whose gradients are known.
+struct UpdatePart {
+  ParameterRange range;
+  std::span<const ParameterValues> values;  ///< of the whole table
+  const float* gradients;                   ///< of the range's, one after another
+};
+
+/// How large a step is.
+struct UpdateRate {
+  double lr;
+  double gradient_scale = 1;  ///< gradients count so many times (clipping)
+  int64_t step = 1;           ///< counts updates from 1
+};
+
+/// Turns gradients into a change of the weights. No parameter's update depends on another's, so
+/// that a step may update part after part, in any order; work is spread over threads without
+/// changing the result.
 class Optimizer {
  public:
+  explicit Optimizer(std::span<const Parameter> table) : table_(table.begin(), table.end()) {}
   virtual ~Optimizer() = default;
-  /// One update with learning rate `lr`; gradients count `gradient_scale` times (clipping).
-  /// `step` counts updates from 1.
-  virtual void update(float* weights, const float* gradients, double lr, double gradient_scale,
-                      int64_t step) = 0;
+
+  /// The update of some parameters, once in each step.
+  virtual void update(const UpdatePart& part, const UpdateRate& rate) = 0;
+  /// That of all, whose f32 weights and gradients are blocks laid out by the parameter table.
+  void update_all(float* weights, const float* gradients, const UpdateRate& rate);
   virtual std::vector<OptimizerState> state() = 0;
+
+ protected:
+  std::vector<Parameter> table_;
 };
 
 /// An optimizer of the dense part of a model's parameter table; embedding tables have their own
