@@ -38,20 +38,23 @@ Cache::Cache(Arena& arena, const Weights& weights, int64_t sequences, int64_t ca
   }
 }
 
-Activations::Activations(const ModelConfig& config, int64_t max_rows, Mode mode)
-    : memory_(required_bytes(config, max_rows, mode)) {
+Activations::Activations(const ModelConfig& config, int64_t max_rows, Mode mode,
+                         ElementType matrices)
+    : memory_(required_bytes(config, max_rows, mode, matrices)) {
   Arena arena(memory_.data(), memory_.bytes());
-  plan(arena, config, max_rows, mode);
+  plan(arena, config, max_rows, mode, matrices);
 }
 
-size_t Activations::required_bytes(const ModelConfig& config, int64_t max_rows, Mode mode) {
+size_t Activations::required_bytes(const ModelConfig& config, int64_t max_rows, Mode mode,
+                                   ElementType matrices) {
   Activations measured;
   Arena arena;
-  measured.plan(arena, config, max_rows, mode);
+  measured.plan(arena, config, max_rows, mode, matrices);
   return arena.used();
 }
 
-void Activations::plan(Arena& arena, const ModelConfig& c, int64_t max_rows, Mode mode) {
+void Activations::plan(Arena& arena, const ModelConfig& c, int64_t max_rows, Mode mode,
+                       ElementType matrices) {
   const int64_t d = c.d_model, scales = c.n_scales();
   factors_ = c.downsample_factors;
   max_rows_ = max_rows;
@@ -72,6 +75,7 @@ void Activations::plan(Arena& arena, const ModelConfig& c, int64_t max_rows, Mod
     d_fine = arena.matrix(max_rows, d);
   }
   plan_scratch(arena, c);
+  if (matrices == ElementType::kBF16) widened = arena.matrix(1, floats_of_largest_part(c)).data;
   if (mode == Mode::kRecompute) {
     // What a block keeps lives from its recomputation to the end of its backward, what lies before
     // the blocks or behind them only while no block is at work.

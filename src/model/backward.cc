@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "widened.h"
+
 namespace axl {
 
 /// Where gradients go, and who is told.
@@ -51,8 +53,8 @@ double Model::head_backward(ConstMat h, bool votes, std::span<const int32_t> tar
   cross_entropy_backward(logits, targets, scale, a.nll.data);
   if (votes) votes_backward(a, grads);
 
-  weights_.output.backward(normed, logits, d_normed, Write::kAssign, grads.output,
-                           a.scratch.precision);
+  widened(weights_.output, a)
+      .backward(normed, logits, d_normed, Write::kAssign, grads.output, a.scratch.precision);
   fill(dh_rows, 0.0f);
   weights_.out_norm.backward(h.row_range(0, rows), a.head_rstd.data, d_normed, dh_rows,
                              grads.out_norm, a.scratch);
@@ -89,7 +91,7 @@ void Model::fuse_backward(Activations& a, const Gradients& grads) const {
     gate_backward();
   for (int64_t s = 1; s < config_.n_scales(); ++s) {
     const int64_t rows = a.rows(s);
-    const Linear& up = weights_.scales[s].up;
+    const Linear up = widened(weights_.scales[s].up, a);
     grads.complete(range_of(up), [&] {
       up.backward(a.states.back()[s].row_range(0, rows), d_views[s],
                   a.d_states[s].row_range(0, rows), Write::kAssign, grads.weights.scales[s].up,
@@ -112,12 +114,12 @@ void Model::cross_backward(int64_t layer, Activations& a, const Gradients& grads
     saved.x = all.x.row_range(0, a.rows(p.target));
     saved.source = all.source.row_range(0, a.rows(p.source));
     const AttentionPlan plan = cross_plan(p, a);
+    const CrossBlock block = widened(p.block, a);
     if (a.recompute())
-      p.block.recompute(plan, static_cast<float>(config_.norm_eps), saved, a.scratch);
+      block.recompute(plan, static_cast<float>(config_.norm_eps), saved, a.scratch);
     grads.complete(range_of(p.block), [&] {
-      p.block.backward(plan, saved, rows_of(a.d_states, p.target), rows_of(a.d_before, p.target),
-                       rows_of(a.d_before, p.source), grads.weights.cross[layer][i].block,
-                       a.scratch);
+      block.backward(plan, saved, rows_of(a.d_states, p.target), rows_of(a.d_before, p.target),
+                     rows_of(a.d_before, p.source), grads.weights.cross[layer][i].block, a.scratch);
     });
   }
   std::swap(a.d_states, a.d_before);
@@ -130,11 +132,12 @@ void Model::stack_backward(int64_t scale, Activations& a, const Gradients& grads
   const std::vector<Block>& stack = weights_.scales[scale].stack;
   for (int64_t i = stack.size(); i-- > 0;) {
     const Block::Saved saved = a.blocks[scale][i].first_rows(rows);
+    const Block block = widened(stack[i], a);
     if (a.recompute())
-      stack[i].recompute(plan, static_cast<float>(config_.norm_eps), saved, a.scratch);
+      block.recompute(plan, static_cast<float>(config_.norm_eps), saved, a.scratch);
     grads.complete(range_of(stack[i]), [&] {
-      stack[i].backward(plan, saved, a.d_states[scale].row_range(0, rows),
-                        grads.weights.scales[scale].stack[i], a.scratch);
+      block.backward(plan, saved, a.d_states[scale].row_range(0, rows),
+                     grads.weights.scales[scale].stack[i], a.scratch);
     });
   }
 }
@@ -149,7 +152,7 @@ void Model::embed_backward(std::span<const int32_t> ids, Activations& a,
     if (a.recompute())
       gather_groups(a.blocks[0][0].x, a.bytes, a.segments[s], weights_.scales[s].factor, {},
                     groups);
-    const Linear& down = weights_.scales[s].down;
+    const Linear down = widened(weights_.scales[s].down, a);
     grads.complete(range_of(down), [&] {
       down.backward(groups, a.d_states[s].row_range(0, rows), d_groups, Write::kAssign,
                     grads.weights.scales[s].down, a.scratch.precision);

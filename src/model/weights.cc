@@ -68,6 +68,12 @@ void Weights::bind(std::span<const PackedMatrix> parameters) {
   });
 }
 
+int64_t bf16_parameter_count(std::span<const Parameter> table) {
+  int64_t count = 0;
+  for (const Parameter& p : table) count += may_be_bf16(p.role) ? p.size() : 0;
+  return count;
+}
+
 ParameterRange range_of(const Linear& layer) {
   return {layer.weight.parameter, layer.weight.parameter + 1};
 }

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "axl/base/format.h"
+#include "axl/tensor/half.h"
 
 namespace axl {
 Precision training_precision(const TrainConfig& t) {
@@ -18,13 +19,19 @@ Activations::Mode activations_mode(const TrainConfig& t) {
   return t.recompute ? Activations::Mode::kRecompute : Activations::Mode::kTraining;
 }
 
+ElementType matrices_type(const TrainConfig& t) {
+  return t.weights_dtype == "bf16" ? ElementType::kBF16 : ElementType::kF32;
+}
+
 OptimizerOptions optimizer_options(const TrainConfig& t) {
   return {.name = t.optimizer,
           .beta1 = t.betas[0],
           .beta2 = t.betas[1],
           .momentum = t.momentum,
           .weight_decay = t.weight_decay,
-          .precision = training_precision(t)};
+          .precision = training_precision(t),
+          .bf16_momentum = t.momentum_dtype == "bf16",
+          .seed = static_cast<uint64_t>(t.seed)};
 }
 
 int64_t gradient_floats(const ModelConfig& model, const TrainConfig& train) {
@@ -57,11 +64,11 @@ class Learner::PartUpdate : public BackwardObserver {
 
 Learner::Learner(const Config& config)
     : config_(config.train),
-      model_(config.model),
+      model_(config.model, matrices_type(config.train)),
       gradients_(sizeof(float) * gradient_floats(config.model, config.train)),
       gradient_weights_(config.model),
       activations_(config.model, config.train.batch_size * config.model.max_seq_len,
-                   activations_mode(config.train)),
+                   activations_mode(config.train), matrices_type(config.train)),
       optimizer_(make_optimizer(optimizer_options(config.train), model_.parameters())),
       table_optimizer_(model_.parameters(), activations_.max_rows()) {
   if (config_.update_in_backward)
@@ -98,7 +105,7 @@ Learner::Step Learner::step(std::span<const int32_t> ids, std::span<const int32_
     const ParameterRange all{0, static_cast<int64_t>(dense_part(model_.parameters()).size())};
     optimizer_->update({all, model_.values(), gradients_.floats()}, rate);
   }
-  table_optimizer_.update(model_.data(), Model::table_gradient(activations_), rates.table_lr);
+  table_optimizer_.update(model_.values(), Model::table_gradient(activations_), rates.table_lr);
   return done;
 }
 
@@ -126,9 +133,12 @@ void Learner::fail_diverged(const std::string& what, int64_t step) const {
 // What would not load again must not replace what does. The loss alone does not tell: it was taken
 // before the last update, and a moment may overflow where its gradient did not.
 void Learner::require_finite_weights(int64_t step) const {
-  bool finite = std::isfinite(sum_of_squares(model_.data(), model_.parameter_count()));
+  const std::span<const float> f32 = model_.f32_values();
+  bool finite = std::isfinite(sum_of_squares(f32.data(), f32.size())) &&
+                bf16_are_finite(model_.bf16_values());
   for (const OptimizerState& s : optimizer_state())
-    finite = finite && std::isfinite(sum_of_squares(s.data, s.count));
+    finite = finite && (s.bf16 ? bf16_are_finite({s.bf16, static_cast<size_t>(s.count)})
+                               : std::isfinite(sum_of_squares(s.data, s.count)));
   if (finite) return;
   throw Diverged(
       format("training diverged at step {}: weights or momentum are no longer finite. They were "

@@ -22,14 +22,17 @@ int64_t rope_bytes(const ModelConfig& c) { return sizeof(float) * c.max_seq_len 
 int64_t training_bytes(const ModelConfig& model, const TrainConfig& train) {
   const std::vector<Parameter> table = parameter_table(model);
   const std::span<const Parameter> dense = dense_part(table);
-  const int64_t floats = parameter_count(table) + gradient_floats(model, train) +
-                         optimizer_floats(train.optimizer, dense);
+  const bool bf16 = matrices_type(train) == ElementType::kBF16;
+  const int64_t halves = bf16 ? bf16_parameter_count(table) : 0;
+  const int64_t floats = parameter_count(table) - halves + gradient_floats(model, train);
   // A save makes the tables' bf16 copies.
   const int64_t tables = parameter_count(table) - parameter_count(dense);
   const int64_t rows = train.batch_size * model.max_seq_len;
-  return sizeof(float) * floats + sizeof(uint16_t) * tables +
-         TableOptimizer::required_bytes(table, rows) + 3 * recall_bytes(model) + rope_bytes(model) +
-         Activations::required_bytes(model, rows, activations_mode(train));
+  return sizeof(float) * floats + sizeof(uint16_t) * halves +
+         optimizer_bytes(train.optimizer, train.momentum_dtype == "bf16", dense) +
+         sizeof(uint16_t) * tables + TableOptimizer::required_bytes(table, rows) +
+         3 * recall_bytes(model) + rope_bytes(model) +
+         Activations::required_bytes(model, rows, activations_mode(train), matrices_type(train));
 }
 
 int64_t inference_bytes(const ModelConfig& model) {

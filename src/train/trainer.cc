@@ -188,7 +188,7 @@ void Trainer::start_from(const Model& from) {
   if (other != model().config())
     throw UsageError(format("--init: that model's configuration is {}, but the run's is {}",
                             to_json(from.config()), to_json(model().config())));
-  std::memcpy(model().data(), from.data(), sizeof(float) * from.parameter_count());
+  learner_.model().assign(from);
 }
 
 bool Trainer::resume(const std::filesystem::path& dir) {

@@ -33,8 +33,11 @@ inline constexpr int64_t kPrefillRows = 256;
 struct Activations {
   enum class Mode { kTraining, kRecompute, kInference };
 
-  Activations(const ModelConfig& config, int64_t max_rows, Mode mode);
-  static size_t required_bytes(const ModelConfig& config, int64_t max_rows, Mode mode);
+  /// `matrices` is what the model keeps them in.
+  Activations(const ModelConfig& config, int64_t max_rows, Mode mode,
+              ElementType matrices = ElementType::kF32);
+  static size_t required_bytes(const ModelConfig& config, int64_t max_rows, Mode mode,
+                               ElementType matrices = ElementType::kF32);
 
   size_t memory_bytes() const { return memory_.bytes(); }
   int64_t max_rows() const { return max_rows_; }
@@ -74,9 +77,12 @@ struct Activations {
   Mat d_fused, d_fine;                  ///< [R, D]
   std::vector<Mat> d_wide;              ///< [scale] [R_s, s·D] of groups or slots
   Scratch scratch;
+  float* widened =
+      nullptr;  ///< room for a layer's matrices in f32, where the model has them in bf16
 
  private:
-  void plan(Arena& arena, const ModelConfig& config, int64_t max_rows, Mode mode);
+  void plan(Arena& arena, const ModelConfig& config, int64_t max_rows, Mode mode,
+            ElementType matrices);
   void plan_scratch(Arena& arena, const ModelConfig& config);
   void plan_ends(Arena& arena, const ModelConfig& config);  ///< before the blocks and behind them
   void plan_inputs(Arena& arena, const ModelConfig& config);

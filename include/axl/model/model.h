@@ -43,8 +43,9 @@ class BackwardObserver {
 /// later than itself.
 class Model {
  public:
-  /// Weights are zero until init() or a load. Throws UsageError for an invalid configuration.
-  explicit Model(const ModelConfig& config);
+  /// Weights are zero until init() or a load. With kBF16 the matrices are kept in bf16, which only
+  /// training asks for. Throws UsageError for an invalid configuration.
+  explicit Model(const ModelConfig& config, ElementType matrices = ElementType::kF32);
   /// A model that reads its parameters where they are stored: for inference alone.
   Model(const ModelConfig& config, StoredParameters stored);
 
@@ -55,11 +56,17 @@ class Model {
   const std::vector<Parameter>& parameters() const { return parameters_; }
   int64_t parameter_count() const { return axl::parameter_count(parameters_); }
   bool is_stored() const { return stored_.owner != nullptr; }
-  /// parameter_count() floats, of a model that is not stored.
+  /// parameter_count() floats, of a model that is neither stored nor in bf16.
   float* data() const {
-    AXL_CHECK(!is_stored());
+    AXL_CHECK(!is_stored() && bf16_memory_.bytes() == 0);
     return memory_.floats();
   }
+  /// All parameters of a model that is not stored: those in f32 and those in bf16, each one after
+  /// another in the order of parameters().
+  std::span<float> f32_values() const;
+  std::span<uint16_t> bf16_values() const;
+  /// Takes the weights of another model of the same parameters, which has them in f32.
+  void assign(const Model& other);
   /// Where each parameter's values lie, in the order of parameters(); of a model that is not
   /// stored.
   std::span<const ParameterValues> values() const { return values_; }
@@ -142,7 +149,7 @@ class Model {
   std::vector<Parameter> parameters_;
   std::vector<ParameterValues> values_;
   StoredParameters stored_;
-  Buffer memory_, rope_memory_;
+  Buffer memory_, bf16_memory_, rope_memory_;
   Weights weights_;
   RopeTable rope_;
   Recall recall_;

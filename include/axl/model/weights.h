@@ -70,10 +70,19 @@ std::vector<Parameter> parameter_table(const ModelConfig& config);
 std::span<const Parameter> dense_part(const std::vector<Parameter>& table);
 int64_t parameter_count(std::span<const Parameter> table);
 
-/// Where the values of one parameter lie.
+/// Where the values of one parameter lie: in f32 or in bf16, the other is null.
 struct ParameterValues {
   float* f32 = nullptr;
+  uint16_t* bf16 = nullptr;
 };
+/// Whether a model that keeps its weights in bf16 keeps these so: the matrices. What is small or
+/// read row by row stays f32.
+inline bool may_be_bf16(Role role) {
+  return role == Role::kMatrix || role == Role::kResidualOutput || role == Role::kEmbedding ||
+         role == Role::kOutput;
+}
+/// Floats of the parameters for which that holds.
+int64_t bf16_parameter_count(std::span<const Parameter> table);
 
 /// Neighbours in a parameter table: [first, end).
 struct ParameterRange {

@@ -31,6 +31,8 @@ struct TrainConfig {
   double fine_loss_weight = 0.0;
   bool recompute = false;           ///< keep the inputs of blocks alone
   bool update_in_backward = false;  ///< each part as soon as its gradient is final
+  std::string momentum_dtype = "f32";
+  std::string weights_dtype = "f32";
   std::string precision = "auto";
   std::string max_time;            ///< "3m"; empty: no limit
   int64_t steps = 0;               ///< 0: no limit

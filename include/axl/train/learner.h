@@ -68,6 +68,8 @@ class Learner {
 Precision training_precision(const TrainConfig& config);
 /// What a step keeps for backward.
 Activations::Mode activations_mode(const TrainConfig& config);
+/// What the model keeps its matrices in.
+ElementType matrices_type(const TrainConfig& config);
 /// Options of the configured optimizer.
 OptimizerOptions optimizer_options(const TrainConfig& config);
 /// Floats of gradients that training holds at once.
