@@ -10,6 +10,7 @@
 
 #include "axl/base/error.h"
 #include "axl/base/format.h"
+#include "axl/base/memory.h"
 #include "axl/base/parallel.h"
 #include "axl/base/rng.h"
 #include "axl/base/text.h"
@@ -18,6 +19,7 @@
 #include "axl/model/checkpoint.h"
 #include "axl/model/cost.h"
 #include "axl/train/learner.h"
+#include "axl/train/memory.h"
 #include "cli/command.h"
 #include "cli/config_file.h"
 #include "cli/json.h"
@@ -111,6 +113,7 @@ void print_table(const Json& json) {
 
 Json bench_train(const Config& config, double seconds) {
   const TrainConfig& t = config.train;
+  require_memory(config, available_memory());
   const Precision precision = training_precision(t);
   const int64_t rows = t.batch_size * config.model.max_seq_len;
   Learner learner(config);

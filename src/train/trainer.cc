@@ -33,13 +33,13 @@ Schedule make_schedule(const TrainConfig& t, double peak) {
   return {peak, t.warmup_steps, t.schedule == "cosine", t.min_lr_ratio};
 }
 
+}  // namespace
+
 Config fitted(Config config, const Corpus& corpus) {
   config.validate();
   config.model.recall = fitted_recall(config.model.recall, corpus.bytes());
   return config;
 }
-
-}  // namespace
 
 Trainer::Trainer(const Config& config, const Corpus& train, const Corpus* holdout)
     : config_(fitted(config, train)),

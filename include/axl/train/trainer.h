@@ -53,6 +53,10 @@ struct TrainCallbacks {
   std::function<void(uint64_t, uint64_t)> on_recall;
 };
 
+/// The configuration that a run on this corpus has: a small one takes a small recall memory. Throws
+/// UsageError for one that is not valid.
+Config fitted(Config config, const Corpus& corpus);
+
 /// Trains one model on one corpus and keeps its run directory:
 ///   model.safetensors  state.safetensors  train_log.csv  README.md
 /// state.safetensors alone holds all that --resume needs, so that a kill at any moment leaves the
