@@ -34,7 +34,7 @@ const std::map<std::string, double> kPublished = {
 };
 
 // Configurations beside the family.
-const std::set<std::string> kOurs = {"axl_quick", "axl_best"};
+const std::set<std::string> kOurs = {"axl_quick", "axl_best", "axl_1b"};
 
 std::vector<fs::path> shipped_configs() {
   std::vector<fs::path> paths;
@@ -53,6 +53,11 @@ TEST(Configs, CountsMatchThePublishedOnesWithinOnePercent) {
     const double count = count_parameters(load_config(path.string()).model).total();
     EXPECT_NEAR(count, published->second, 0.01 * published->second) << path;
   }
+}
+
+TEST(Configs, OfOneBillionParametersHasThem) {
+  const double count = count_parameters(load_config("axl_1b").model).total();
+  EXPECT_NEAR(count, 1e9, 0.01e9);
 }
 
 TEST(Configs, AreNamedAfterTheirFile) {

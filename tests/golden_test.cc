@@ -116,7 +116,7 @@ TEST_P(Golden, ThreeAdamWSteps) {
       model_.parameters());
   for (int i = 1; i <= 3; ++i) {
     step();
-    adamw->update(model_.data(), grads_.memory.floats(), 1e-3, 1.0, i);
+    adamw->update_all(model_.data(), grads_.memory.floats(), {1e-3, 1.0, i});
   }
   int64_t cancelled = 0;
   for (const Parameter& p : model_.parameters()) {
@@ -141,7 +141,7 @@ TEST_P(Golden, ThreeLionSteps) {
       model_.parameters());
   for (int i = 1; i <= 3; ++i) {
     step();
-    lion->update(model_.data(), grads_.memory.floats(), 1e-3, 1.0, i);
+    lion->update_all(model_.data(), grads_.memory.floats(), {1e-3, 1.0, i});
   }
   int64_t flipped = 0;
   for (const Parameter& p : model_.parameters()) {

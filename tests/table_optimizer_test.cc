@@ -43,9 +43,11 @@ Matrix start() { return random_matrix(1, parameter_count(kTable), 1); }
 
 /// Steps first .. last − 1.
 void run(TableOptimizer& optimizer, Matrix& weights, int first, int last) {
+  std::vector<ParameterValues> values;
+  for (const Parameter& p : kTable) values.push_back({weights.values.data() + p.offset, nullptr});
   for (int step = first; step < last; ++step) {
     Gradient gradient(step);
-    optimizer.update(weights.values.data(), gradient.view(), kRate);
+    optimizer.update(values, gradient.view(), kRate);
   }
 }
 

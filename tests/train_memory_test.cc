@@ -104,11 +104,17 @@ Corpus diverse_corpus(const TempDir& dir) {
 // maps no memory that it keeps. Small temporaries (one window of tokens, names of files) and the
 // packing buffers of the product library, which come from malloc, are not counted.
 TEST(TrainMemory, AStepAllocatesNothing) {
-  for (const std::string optimizer : {"lion", "adamw", "sgd", "muon", "lion and tables"}) {
+  for (const std::string optimizer : {"lion", "adamw", "sgd", "muon", "lion and tables", "lion in little memory"}) {
     const TempDir dir;
     const bool plain = optimizer != "lion and tables";
     const Corpus corpus = plain ? corpus_of(dir, "a.py", sample_text(400)) : diverse_corpus(dir);
     Config config = plain ? mid_config(optimizer) : mid_memory_config();
+    if (optimizer == "lion in little memory") {
+      config.train.optimizer = "lion";
+      config.train.recompute = config.train.update_in_backward = true;
+      config.train.grad_clip = 0;
+      config.train.momentum_dtype = config.train.weights_dtype = "bf16";
+    }
     config.train.steps = 8;
     Trainer trainer(config, corpus, nullptr);
     int64_t mapped_early = 0, mapped_late = 0;
@@ -178,6 +184,26 @@ TEST(TrainMemory, WithTablesAndMemoriesIsWhatWasAnnounced) {
   const double taken = double(status_bytes("VmHWM") - before);
   const double announced = double(training_bytes(config.model, config.train));
   EXPECT_GT(announced, training_bytes(mid_config("lion").model, config.train) + 60e6);
+  EXPECT_NEAR(taken / announced, 1.0, 0.1) << taken << " of " << announced;
+}
+
+TEST(TrainMemory, WithEveryMeansOfSavingIsWhatWasAnnounced) {
+  if (kSanitized) GTEST_SKIP() << "a sanitizer's own memory hides the program's";
+  const TempDir dir;
+  const Corpus corpus = corpus_of(dir, "a.py", sample_text(400));
+  Config config = mid_config("lion");
+  config.model.d_model = 256;
+  config.model.d_ff = 688;
+  config.train.recompute = config.train.update_in_backward = true;
+  config.train.grad_clip = 0;
+  config.train.momentum_dtype = config.train.weights_dtype = "bf16";
+  Trainer(tiny_config(), corpus, nullptr).train({});  // what libraries set up once
+  const int64_t before = start_of_peak();
+  Trainer trainer(config, corpus, nullptr);
+  trainer.run(run_dir(dir, "out"), {});
+  const double taken = double(status_bytes("VmHWM") - before);
+  const double announced = double(training_bytes(config.model, config.train));
+  EXPECT_GT(announced, 30e6) << "too small to be measured";
   EXPECT_NEAR(taken / announced, 1.0, 0.1) << taken << " of " << announced;
 }
 

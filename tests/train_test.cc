@@ -130,7 +130,7 @@ struct PlainLoop {
     grads.zero();
     activations.lay_out(whole_sequences(1, static_cast<int64_t>(ids.size())));
     const Model::Loss loss = model.forward_backward(ids, targets, 0, activations, grads.weights);
-    optimizer->update(model.data(), grads.memory.floats(), lr, 1.0, ++steps);
+    optimizer->update_all(model.data(), grads.memory.floats(), {lr, 1.0, ++steps});
     return loss.nats;
   }
   Model model;

@@ -10,6 +10,7 @@
 
 #include "axl/base/error.h"
 #include "axl/base/format.h"
+#include "axl/base/memory.h"
 #include "axl/base/parallel.h"
 #include "axl/base/rng.h"
 #include "axl/base/text.h"
@@ -17,7 +18,8 @@
 #include "axl/kernels/isa.h"
 #include "axl/model/checkpoint.h"
 #include "axl/model/cost.h"
-#include "axl/train/trainer.h"
+#include "axl/train/learner.h"
+#include "axl/train/memory.h"
 #include "cli/command.h"
 #include "cli/config_file.h"
 #include "cli/json.h"
@@ -111,27 +113,13 @@ void print_table(const Json& json) {
 
 Json bench_train(const Config& config, double seconds) {
   const TrainConfig& t = config.train;
+  require_memory(config, available_memory());
   const Precision precision = training_precision(t);
-  const int64_t length = config.model.max_seq_len, rows = t.batch_size * length;
-  Model model(config.model);
-  model.init(0);
-  ParameterBlock grads(config.model);
-  Activations activations(config.model, rows, Activations::Mode::kTraining);
-  activations.scratch.precision = precision;
-  auto optimizer = make_optimizer(optimizer_options(t), model.parameters());
-  TableOptimizer table_optimizer(model.parameters(), rows);
+  const int64_t rows = t.batch_size * config.model.max_seq_len;
+  Learner learner(config);
   const std::vector<int32_t> ids = random_bytes(rows), targets = random_bytes(rows);
-  activations.lay_out(whole_sequences(t.batch_size, length));
-
   int64_t steps = 0;
-  const auto step = [&] {
-    grads.zero();
-    model.forward_backward(ids, targets, static_cast<float>(t.fine_loss_weight), activations,
-                           grads.weights);
-    const double norm = std::sqrt(sum_of_squares(grads.memory.floats(), grads.count));
-    optimizer->update(model.data(), grads.memory.floats(), 1e-6, norm > 1 ? 1 / norm : 1, ++steps);
-    table_optimizer.update(model.data(), Model::table_gradient(activations), 1e-6);
-  };
+  const auto step = [&] { learner.step(ids, targets, {.lr = 1e-6, .table_lr = 1e-6}, ++steps); };
   const double ceiling_before = gemm_ceiling(0.5, precision);
   step();
   const Clock::time_point begin = Clock::now();

@@ -59,7 +59,7 @@ Json info_json(Config& config) {
        {{"name", config.name},
         {"model", Json::parse(to_json(config.model))},
         {"train", Json::parse(fields_to_json(config.train.fields()))}}},
-      {"train_bytes", training_bytes(config.model, config.train)},
+      {"train_bytes", peak_training_bytes(config.model, config.train)},
       {"run_bytes", inference_bytes(config.model)},
       {"flops_per_byte", training_flops_per_byte(config.model)},
       {"forward_flops_per_byte", forward_flops_per_byte(config.model)},
@@ -115,7 +115,7 @@ void print_cost(const Config& config) {
             human_bytes(decoding_weights_per_byte(model) * sizeof(float)) + " per byte");
   fmt::print("\nmemory\n");
   print_row("to train",
-            format("{} ({}, batch {})", human_bytes(training_bytes(model, config.train)),
+            format("{} ({}, batch {})", human_bytes(peak_training_bytes(model, config.train)),
                    config.train.optimizer, config.train.batch_size));
   print_row("to run", human_bytes(inference_bytes(model)));
 }

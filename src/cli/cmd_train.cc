@@ -9,6 +9,7 @@
 #include "axl/base/error.h"
 #include "axl/base/file.h"
 #include "axl/base/format.h"
+#include "axl/base/memory.h"
 #include "axl/base/parallel.h"
 #include "axl/base/text.h"
 #include "axl/model/checkpoint.h"
@@ -31,7 +32,7 @@ namespace fs = std::filesystem;
 void log_start(const Config& c, const Corpora& corpora, const Trainer& trainer) {
   spdlog::info("{}: {} parameters, {} to train, {} threads, {} products", c.name,
                human_count(double(trainer.model().parameter_count())),
-               human_bytes(double(training_bytes(trainer.model().config(), c.train))),
+               human_bytes(double(peak_training_bytes(trainer.model().config(), c.train))),
                max_threads(), precision_name(trainer.precision()));
   spdlog::info("data: {} documents, {}{}", corpora.train->documents(),
                human_bytes(double(corpora.train->bytes())),
@@ -83,7 +84,7 @@ int dry_run(const Config& c, Trainer& trainer, const Globals& globals) {
   double seconds = limits.seconds > 0 ? limits.seconds : 1e300;
   if (limits.steps > 0) seconds = std::min(seconds, limits.steps * step_seconds);
   const int64_t params = trainer.model().parameter_count();
-  const int64_t memory = training_bytes(trainer.model().config(), c.train);
+  const int64_t memory = peak_training_bytes(trainer.model().config(), c.train);
   if (globals.json) {
     print_json({{"params", params},
                 {"train_bytes", memory},
@@ -122,6 +123,7 @@ int train(const TrainOptions& options, const Globals& globals) {
   const TrainPlan plan = plan_training(options, globals);
   if (globals.threads == 0 && plan.config.train.threads > 0) use_threads(plan.config.train.threads);
   const Corpora corpora = load_corpora(plan.config.train, globals);
+  require_memory(fitted(plan.config, *corpora.train), available_memory());
   Trainer trainer(plan.config, *corpora.train, corpora.holdout.get());
   log_start(plan.config, corpora, trainer);
   if (options.dry_run) return dry_run(plan.config, trainer, globals);

@@ -6,7 +6,9 @@
 
 #include "axl/base/error.h"
 #include "axl/base/format.h"
+#include "axl/base/memory.h"
 #include "axl/base/text.h"
+#include "axl/train/memory.h"
 #include "cli/config_file.h"
 
 namespace axl {
@@ -44,7 +46,8 @@ TuneTrials::TuneTrials(Config base, std::vector<Candidate> candidates, const Cor
       budget_seconds_(budget_seconds),
       begin_(Clock::now()),
       costs_(candidates_.size(), 1.0) {
-  for (size_t c = 0; c < candidates_.size(); ++c) config_of(c, kFewestSteps).validate();
+  for (size_t c = 0; c < candidates_.size(); ++c)
+    require_memory(fitted(config_of(c, kFewestSteps), *corpora_.train), available_memory());
   measure();
   if (std::ranges::any_of(candidates_.at(0), changes_cost)) measure_costs();
   require_enough();

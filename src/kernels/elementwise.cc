@@ -14,6 +14,14 @@ void fill(Mat x, float value) {
   });
 }
 
+void set_zero(float* x, int64_t n) {
+  constexpr int64_t kChunk = 1 << 16;
+  parallel_for((n + kChunk - 1) / kChunk, [&](int64_t i) {
+    const int64_t begin = i * kChunk;
+    std::fill_n(x + begin, std::min(kChunk, n - begin), 0.0f);
+  });
+}
+
 void copy(ConstMat from, Mat to) {
   AXL_CHECK(from.rows == to.rows && from.cols == to.cols);
   for_row_blocks(from.rows, [&](int64_t, int64_t begin, int64_t end) {

@@ -38,91 +38,142 @@ Cache::Cache(Arena& arena, const Weights& weights, int64_t sequences, int64_t ca
   }
 }
 
-Activations::Activations(const ModelConfig& config, int64_t max_rows, Mode mode)
-    : memory_(required_bytes(config, max_rows, mode)) {
+Activations::Activations(const ModelConfig& config, int64_t max_rows, Mode mode,
+                         ElementType matrices)
+    : memory_(required_bytes(config, max_rows, mode, matrices)) {
   Arena arena(memory_.data(), memory_.bytes());
-  plan(arena, config, max_rows, mode);
+  plan(arena, config, max_rows, mode, matrices);
 }
 
-size_t Activations::required_bytes(const ModelConfig& config, int64_t max_rows, Mode mode) {
+size_t Activations::required_bytes(const ModelConfig& config, int64_t max_rows, Mode mode,
+                                   ElementType matrices) {
   Activations measured;
   Arena arena;
-  measured.plan(arena, config, max_rows, mode);
+  measured.plan(arena, config, max_rows, mode, matrices);
   return arena.used();
 }
 
-void Activations::plan(Arena& arena, const ModelConfig& c, int64_t max_rows, Mode mode) {
-  const int64_t d = c.d_model, f = c.d_ff, scales = c.n_scales();
+void Activations::plan(Arena& arena, const ModelConfig& c, int64_t max_rows, Mode mode,
+                       ElementType matrices) {
+  const int64_t d = c.d_model, scales = c.n_scales();
   factors_ = c.downsample_factors;
   max_rows_ = max_rows;
-  const auto per_scale = [&](auto&& width) {
-    std::vector<Mat> matrices;
-    for (int64_t s : factors_) matrices.push_back(arena.matrix(coarse_rows(max_rows, s), width(s)));
-    return matrices;
-  };
+  mode_ = mode;
   const auto narrow = [d](int64_t) { return d; };
-  const auto wide = [d](int64_t s) { return s > 1 ? s * d : 0; };
 
   for (size_t i = 0; i < lookups(c).size(); ++i)
     lookup_rows.push_back(static_cast<int32_t*>(arena.allocate(sizeof(int32_t) * max_rows)));
-  groups = per_scale(wide);
-  slots = per_scale(wide);
   const int64_t cross_layers = scales > 1 ? c.n_cross_attn_layers : 0;
-  for (int64_t layer = 0; layer <= cross_layers; ++layer) states.push_back(per_scale(narrow));
-  plan_blocks(arena, c, max_rows, mode);
-  plan_cross(arena, c, max_rows, mode);
+  for (int64_t layer = 0; layer <= cross_layers; ++layer)
+    states.push_back(per_scale(arena, narrow));
   fusion = Fusion::Saved(arena, max_rows, scales);
-  fused = arena.matrix(max_rows, d);
   head_rstd = arena.matrix(max_rows, 1);
-  logits = arena.matrix(max_rows, kVocab);
   nll = arena.matrix(max_rows, 1);
-
-  scratch.normed = arena.matrix(max_rows, d);
-  scratch.d_normed = arena.matrix(max_rows, d);  // cross-scale blocks use it in forward too
-  scratch.d_branch = arena.matrix(max_rows, d);
-  scratch.act = arena.matrix(max_rows, f);
-  scratch.attention = arena.matrix(max_threads(), attention_scratch(c.max_seq_len));
-  if (mode == Mode::kInference) return;
-  d_states = per_scale(narrow);
-  d_before = per_scale(narrow);
-  d_wide = per_scale(wide);
-  d_fused = arena.matrix(max_rows, d);
-  d_fine = arena.matrix(max_rows, d);
-  scratch.d_residual = arena.matrix(max_rows, d);
-  scratch.d_gate_up = arena.matrix(max_rows, 2 * f);
-  scratch.d_qkv = arena.matrix(max_rows, 3 * d);
-  scratch.partials = arena.matrix(kPartials, std::max(d, scales * scales * d));
+  if (mode != Mode::kInference) {
+    d_states = per_scale(arena, narrow);
+    d_before = per_scale(arena, narrow);
+    d_fine = arena.matrix(max_rows, d);
+  }
+  plan_scratch(arena, c);
+  if (matrices == ElementType::kBF16) widened = arena.matrix(1, floats_of_largest_part(c)).data;
+  if (mode == Mode::kRecompute) {
+    // What a block keeps lives from its recomputation to the end of its backward, what lies before
+    // the blocks or behind them only while no block is at work.
+    plan_inputs(arena, c);
+    return arena.overlay([&] { plan_ends(arena, c); }, [&] { plan_blocks(arena, c); },
+                         [&] { plan_cross(arena, c); });
+  }
+  plan_ends(arena, c);
+  plan_blocks(arena, c);
+  plan_cross(arena, c);
 }
 
-void Activations::plan_blocks(Arena& arena, const ModelConfig& c, int64_t max_rows, Mode mode) {
+template <class Width>
+std::vector<Mat> Activations::per_scale(Arena& arena, const Width& width) const {
+  std::vector<Mat> matrices;
+  for (int64_t s : factors_) matrices.push_back(arena.matrix(coarse_rows(max_rows_, s), width(s)));
+  return matrices;
+}
+
+void Activations::plan_scratch(Arena& arena, const ModelConfig& c) {
+  const int64_t d = c.d_model, f = c.d_ff, scales = c.n_scales();
+  scratch.normed = arena.matrix(max_rows_, d);
+  scratch.d_normed = arena.matrix(max_rows_, d);  // cross-scale blocks use it in forward too
+  scratch.attention = arena.matrix(max_threads(), attention_scratch(c.max_seq_len));
+  if (mode_ == Mode::kInference) {
+    scratch.d_branch = arena.matrix(max_rows_, d);
+    scratch.act = arena.matrix(max_rows_, f);
+    return;
+  }
+  scratch.d_residual = arena.matrix(max_rows_, d);
+  scratch.partials = arena.matrix(kPartials, std::max(d, scales * scales * d));
+  // Feed-forward and attention take turns.
+  arena.overlay(
+      [&] {
+        scratch.act = arena.matrix(max_rows_, f);
+        scratch.d_gate_up = arena.matrix(max_rows_, 2 * f);
+      },
+      [&] {
+        scratch.d_branch = arena.matrix(max_rows_, d);
+        scratch.d_qkv = arena.matrix(max_rows_, 3 * d);
+      });
+}
+
+void Activations::plan_ends(Arena& arena, const ModelConfig& c) {
+  const int64_t d = c.d_model;
+  const auto wide = [d](int64_t s) { return s > 1 ? s * d : 0; };
+  if (mode_ == Mode::kRecompute) {
+    arena.overlay([&] { groups = per_scale(arena, wide); },  // gathered again for backward
+                  [&] { slots = per_scale(arena, wide); });
+  } else {
+    groups = per_scale(arena, wide);
+    slots = per_scale(arena, wide);
+  }
+  fused = arena.matrix(max_rows_, d);
+  logits = arena.matrix(max_rows_, kVocab);
+  if (mode_ == Mode::kInference) return;
+  d_wide = per_scale(arena, wide);
+  d_fused = arena.matrix(max_rows_, d);
+}
+
+void Activations::plan_inputs(Arena& arena, const ModelConfig& c) {
+  for (size_t s = 0; s < factors_.size(); ++s)
+    for (int64_t layer = 0; layer < c.layers(s); ++layer)
+      inputs_.push_back(arena.matrix(coarse_rows(max_rows_, factors_[s]), c.d_model));
+}
+
+void Activations::plan_blocks(Arena& arena, const ModelConfig& c) {
   const auto saved = [&](int64_t rows) {
     return Block::Saved(arena, rows, c.d_model, c.n_heads, c.d_ff);
   };
-  const Block::Saved shared = mode == Mode::kInference ? saved(max_rows) : Block::Saved();
+  const bool share = mode_ != Mode::kTraining;
+  const Block::Saved shared = share ? saved(max_rows_) : Block::Saved();
+  size_t input = 0;
   for (size_t s = 0; s < factors_.size(); ++s) {
-    const int64_t rows = coarse_rows(max_rows, factors_[s]);
+    const int64_t rows = coarse_rows(max_rows_, factors_[s]);
     blocks.emplace_back();
     for (int64_t layer = 0; layer < c.layers(s); ++layer) {
-      blocks[s].push_back(mode == Mode::kInference ? shared.first_rows(rows) : saved(rows));
-      if (mode == Mode::kInference) blocks[s].back().x = states[0][s];  // works in place
+      blocks[s].push_back(share ? shared.first_rows(rows) : saved(rows));
+      if (mode_ == Mode::kInference) blocks[s].back().x = states[0][s];  // works in place
+      if (mode_ == Mode::kRecompute) blocks[s].back().x = inputs_[input++];
     }
   }
 }
 
-void Activations::plan_cross(Arena& arena, const ModelConfig& c, int64_t max_rows, Mode mode) {
+void Activations::plan_cross(Arena& arena, const ModelConfig& c) {
   const auto saved = [&](int64_t rows, int64_t source_rows) {
     return CrossBlock::Saved(arena, rows, source_rows, c.d_model, c.n_heads, c.d_ff);
   };
+  const bool share = mode_ != Mode::kTraining;
   CrossBlock::Saved shared;
-  if (mode == Mode::kInference && states.size() > 1) shared = saved(max_rows, max_rows);
+  if (share && states.size() > 1) shared = saved(max_rows_, max_rows_);
   const Weights shapes(c);
   for (const std::vector<Weights::Pair>& layer : shapes.cross) {
     cross.emplace_back();
     for (const Weights::Pair& p : layer) {
-      const int64_t rows = coarse_rows(max_rows, factors_[p.target]);
-      const int64_t from = coarse_rows(max_rows, factors_[p.source]);
-      cross.back().push_back(mode == Mode::kInference ? shared.first_rows(rows, from)
-                                                      : saved(rows, from));
+      const int64_t rows = coarse_rows(max_rows_, factors_[p.target]);
+      const int64_t from = coarse_rows(max_rows_, factors_[p.source]);
+      cross.back().push_back(share ? shared.first_rows(rows, from) : saved(rows, from));
     }
   }
 }

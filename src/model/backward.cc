@@ -3,21 +3,40 @@
 #include <algorithm>
 #include <vector>
 
+#include "widened.h"
+
 namespace axl {
 
+/// Where gradients go, and who is told.
+struct Model::Gradients {
+  const Weights& weights;
+  BackwardObserver* observer;
+
+  /// Runs body(), which completes the gradients of `part`.
+  template <class Body>
+  void complete(ParameterRange part, const Body& body) const {
+    if (observer) observer->begin(part);
+    body();
+    if (observer) observer->finish(part);
+  }
+};
+
 Model::Loss Model::forward_backward(std::span<const int32_t> ids, std::span<const int32_t> targets,
-                                    float fine_weight, Activations& a, const Weights& grads) const {
+                                    float fine_weight, Activations& a, const Weights& grads,
+                                    BackwardObserver* observer) const {
   Loss loss;
   loss.scored = std::count_if(targets.begin(), targets.end(), [](int32_t t) { return t >= 0; });
   const float scale = loss.scored ? 1.0f / static_cast<float>(loss.scored) : 0.0f;
 
   forward(ids, a);
-  loss.nats = head_backward(a.fused, true, targets, scale, a, a.d_fused, grads);
-  if (fine_weight != 0) {
-    loss.fine_nats =
-        head_backward(a.states[0][0], false, targets, fine_weight * scale, a, a.d_fine, grads);
-  }
-  backward(ids, fine_weight != 0, a, grads);
+  const Gradients gradients{grads, observer};
+  gradients.complete(range_of_head(weights_), [&] {
+    loss.nats = head_backward(a.fused, true, targets, scale, a, a.d_fused, grads);
+    if (fine_weight != 0)
+      loss.fine_nats =
+          head_backward(a.states[0][0], false, targets, fine_weight * scale, a, a.d_fine, grads);
+  });
+  backward(ids, fine_weight != 0, a, gradients);
   return loss;
 }
 
@@ -34,8 +53,8 @@ double Model::head_backward(ConstMat h, bool votes, std::span<const int32_t> tar
   cross_entropy_backward(logits, targets, scale, a.nll.data);
   if (votes) votes_backward(a, grads);
 
-  weights_.output.backward(normed, logits, d_normed, Write::kAssign, grads.output,
-                           a.scratch.precision);
+  widened(weights_.output, a)
+      .backward(normed, logits, d_normed, Write::kAssign, grads.output, a.scratch.precision);
   fill(dh_rows, 0.0f);
   weights_.out_norm.backward(h.row_range(0, rows), a.head_rstd.data, d_normed, dh_rows,
                              grads.out_norm, a.scratch);
@@ -46,7 +65,7 @@ double Model::head_backward(ConstMat h, bool votes, std::span<const int32_t> tar
 }
 
 void Model::backward(std::span<const int32_t> ids, bool fine, Activations& a,
-                     const Weights& grads) const {
+                     const Gradients& grads) const {
   fuse_backward(a, grads);
   for (int64_t layer = weights_.cross.size(); layer-- > 0;) cross_backward(layer, a, grads);
   if (fine) add(a.d_fine.row_range(0, a.rows(0)), a.d_states[0].row_range(0, a.rows(0)));
@@ -54,7 +73,7 @@ void Model::backward(std::span<const int32_t> ids, bool fine, Activations& a,
   embed_backward(ids, a, grads);
 }
 
-void Model::fuse_backward(Activations& a, const Weights& grads) const {
+void Model::fuse_backward(Activations& a, const Gradients& grads) const {
   const Mat d_fused = a.d_fused.row_range(0, a.rows(0));
   const Mat d_fine_states = a.d_states[0].row_range(0, a.rows(0));
   if (config_.n_scales() == 1) return copy(d_fused, d_fine_states);
@@ -62,17 +81,26 @@ void Model::fuse_backward(Activations& a, const Weights& grads) const {
   std::vector<Mat> d_views{d_fine_states};
   for (int64_t s = 1; s < config_.n_scales(); ++s)
     d_views.push_back(a.d_wide[s].row_range(0, a.rows(s)));
-  weights_.gate.backward(scale_views(a, nullptr), a.bytes, a.fusion, d_fused, d_views, grads.gate,
-                         a.scratch);
+  const auto gate_backward = [&] {
+    weights_.gate.backward(scale_views(a, nullptr), a.bytes, a.fusion, d_fused, d_views,
+                           grads.weights.gate, a.scratch);
+  };
+  if (weights_.gate.gated())
+    grads.complete(range_of(Linear{weights_.gate.weight}), gate_backward);
+  else
+    gate_backward();
   for (int64_t s = 1; s < config_.n_scales(); ++s) {
     const int64_t rows = a.rows(s);
-    weights_.scales[s].up.backward(a.states.back()[s].row_range(0, rows), d_views[s],
-                                   a.d_states[s].row_range(0, rows), Write::kAssign,
-                                   grads.scales[s].up, a.scratch.precision);
+    const Linear up = widened(weights_.scales[s].up, a);
+    grads.complete(range_of(up), [&] {
+      up.backward(a.states.back()[s].row_range(0, rows), d_views[s],
+                  a.d_states[s].row_range(0, rows), Write::kAssign, grads.weights.scales[s].up,
+                  a.scratch.precision);
+    });
   }
 }
 
-void Model::cross_backward(int64_t layer, Activations& a, const Weights& grads) const {
+void Model::cross_backward(int64_t layer, Activations& a, const Gradients& grads) const {
   const auto rows_of = [&](const std::vector<Mat>& m, int64_t s) {
     return m[s].row_range(0, a.rows(s));
   };
@@ -85,38 +113,54 @@ void Model::cross_backward(int64_t layer, Activations& a, const Weights& grads) 
     CrossBlock::Saved saved = all.first_rows(a.rows(p.target), a.rows(p.source));
     saved.x = all.x.row_range(0, a.rows(p.target));
     saved.source = all.source.row_range(0, a.rows(p.source));
-    p.block.backward(cross_plan(p, a), saved, rows_of(a.d_states, p.target),
-                     rows_of(a.d_before, p.target), rows_of(a.d_before, p.source),
-                     grads.cross[layer][i].block, a.scratch);
+    const AttentionPlan plan = cross_plan(p, a);
+    const CrossBlock block = widened(p.block, a);
+    if (a.recompute())
+      block.recompute(plan, static_cast<float>(config_.norm_eps), saved, a.scratch);
+    grads.complete(range_of(p.block), [&] {
+      block.backward(plan, saved, rows_of(a.d_states, p.target), rows_of(a.d_before, p.target),
+                     rows_of(a.d_before, p.source), grads.weights.cross[layer][i].block, a.scratch);
+    });
   }
   std::swap(a.d_states, a.d_before);
 }
 
-void Model::stack_backward(int64_t scale, Activations& a, const Weights& grads) const {
+void Model::stack_backward(int64_t scale, Activations& a, const Gradients& grads) const {
   const int64_t rows = a.rows(scale);
   if (rows == 0) return;
   const AttentionPlan plan = stack_plan(scale, a);
   const std::vector<Block>& stack = weights_.scales[scale].stack;
   for (int64_t i = stack.size(); i-- > 0;) {
-    stack[i].backward(plan, a.blocks[scale][i].first_rows(rows),
-                      a.d_states[scale].row_range(0, rows), grads.scales[scale].stack[i],
-                      a.scratch);
+    const Block::Saved saved = a.blocks[scale][i].first_rows(rows);
+    const Block block = widened(stack[i], a);
+    if (a.recompute())
+      block.recompute(plan, static_cast<float>(config_.norm_eps), saved, a.scratch);
+    grads.complete(range_of(stack[i]), [&] {
+      block.backward(plan, saved, a.d_states[scale].row_range(0, rows),
+                     grads.weights.scales[scale].stack[i], a.scratch);
+    });
   }
 }
 
 void Model::embed_backward(std::span<const int32_t> ids, Activations& a,
-                           const Weights& grads) const {
+                           const Gradients& grads) const {
   const Mat dx = a.d_states[0].row_range(0, a.rows(0));
   for (int64_t s = 1; s < config_.n_scales(); ++s) {
     const int64_t rows = a.rows(s);
     if (rows == 0) continue;
-    const Mat d_groups = a.d_wide[s].row_range(0, rows);
-    weights_.scales[s].down.backward(a.groups[s].row_range(0, rows),
-                                     a.d_states[s].row_range(0, rows), d_groups, Write::kAssign,
-                                     grads.scales[s].down, a.scratch.precision);
+    const Mat groups = a.groups[s].row_range(0, rows), d_groups = a.d_wide[s].row_range(0, rows);
+    if (a.recompute())
+      gather_groups(a.blocks[0][0].x, a.bytes, a.segments[s], weights_.scales[s].factor, {},
+                    groups);
+    const Linear down = widened(weights_.scales[s].down, a);
+    grads.complete(range_of(down), [&] {
+      down.backward(groups, a.d_states[s].row_range(0, rows), d_groups, Write::kAssign,
+                    grads.weights.scales[s].down, a.scratch.precision);
+    });
     scatter_groups(d_groups, a.bytes, a.segments[s], weights_.scales[s].factor, dx);
   }
-  scatter_add_rows(dx, ids, grads.tok_embd);
+  grads.complete(range_of(Linear{weights_.tok_embd}),
+                 [&] { scatter_add_rows(dx, ids, grads.weights.tok_embd); });
 }
 
 }  // namespace axl

@@ -68,13 +68,16 @@ void save_model(const Model& model, const fs::path& dir,
                 const std::map<std::string, std::string>& extra) {
   std::vector<TensorSource> tensors;
   std::list<std::vector<uint16_t>> tables;
-  for (const Parameter& p : model.parameters()) {
-    const float* values = model.data() + p.offset;
+  for (size_t i = 0; i < model.parameters().size(); ++i) {
+    const Parameter& p = model.parameters()[i];
+    const ParameterValues values = model.values()[i];
     if (p.role == Role::kTable)
-      tensors.push_back(
-          {p.name, DType::kBF16, p.shape, tables.emplace_back(bf16_of(values, p.size())).data()});
+      tensors.push_back({p.name, DType::kBF16, p.shape,
+                         tables.emplace_back(bf16_of(values.f32, p.size())).data()});
+    else if (values.bf16)
+      tensors.push_back({p.name, DType::kBF16, p.shape, values.bf16});
     else
-      tensors.push_back({p.name, DType::kF32, p.shape, values});
+      tensors.push_back({p.name, DType::kF32, p.shape, values.f32});
   }
   const Recall& recall = model.recall();
   for (size_t i = 0; i < recall.orders().size(); ++i)

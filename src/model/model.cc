@@ -1,5 +1,6 @@
 #include "axl/model/model.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -7,6 +8,8 @@
 #include "axl/base/parallel.h"
 #include "axl/base/rng.h"
 #include "axl/formats/block_codec.h"
+#include "axl/tensor/half.h"
+#include "widened.h"
 
 namespace axl {
 namespace {
@@ -15,9 +18,26 @@ std::span<const Mat> all(const Cache::PerSequence& place) { return {place.data()
 
 }  // namespace
 
-Model::Model(const ModelConfig& config) : Model(config, Recall(config.recall)) {
-  memory_ = Buffer(sizeof(float) * axl::parameter_count(parameters_));
-  weights_.bind(memory_.floats(), true);
+Model::Model(const ModelConfig& config, ElementType matrices)
+    : Model(config, Recall(config.recall)) {
+  AXL_CHECK(matrices == ElementType::kF32 || matrices == ElementType::kBF16);
+  const int64_t halves =
+      matrices == ElementType::kBF16 ? bf16_parameter_count(parameters_) : int64_t{0};
+  bf16_memory_ = Buffer(sizeof(uint16_t) * halves);
+  memory_ = Buffer(sizeof(float) * (parameter_count() - halves));
+  auto* half = static_cast<uint16_t*>(bf16_memory_.data());
+  float* whole = memory_.floats();
+  std::vector<PackedMatrix> places;
+  for (const Parameter& p : parameters_) {
+    const bool is_half = halves > 0 && may_be_bf16(p.role);
+    const void* data = is_half ? static_cast<const void*>(half) : whole;
+    places.push_back({is_half ? ElementType::kBF16 : ElementType::kF32,
+                      static_cast<const std::byte*>(data), p.rows, p.cols});
+    values_.push_back(is_half ? ParameterValues{nullptr, half} : ParameterValues{whole, nullptr});
+    half += is_half ? p.size() : 0;
+    whole += is_half ? 0 : p.size();
+  }
+  weights_.bind(places);
 }
 
 Model::Model(const ModelConfig& config, StoredParameters stored)
@@ -45,29 +65,56 @@ void Model::init(uint64_t seed) {
   const double depth = config_.max_layers() + config_.n_cross_attn_layers;
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const Parameter& p = parameters_[i];
+    const ParameterValues values = values_[i];
     if (p.role == Role::kTable || p.role == Role::kVotes) {
       // Rows without text behind them say nothing.
-      std::memset(data() + p.offset, 0, sizeof(float) * p.size());
+      std::memset(values.f32, 0, sizeof(float) * p.size());
       continue;
     }
-    float* values = data() + p.offset;
     Rng rng(seed, i);  // a stream of its own: one tensor's size does not shift another's values
     const double std = p.role == Role::kResidualOutput ? kStd / std::sqrt(2 * depth) : kStd;
     for (int64_t j = 0; j < p.size(); ++j) {
-      if (p.role == Role::kGain)
-        values[j] = 1.0f;
-      else if (p.role == Role::kGate)
-        values[j] = 0.0f;
+      const float value = p.role == Role::kGain   ? 1.0f
+                          : p.role == Role::kGate ? 0.0f
+                                                  : static_cast<float>(std * rng.normal());
+      if (values.bf16)
+        values.bf16[j] = to_bf16(value);
       else
-        values[j] = static_cast<float>(std * rng.normal());
+        values.f32[j] = value;
     }
   }
+}
+
+std::span<float> Model::f32_values() const {
+  return {memory_.floats(), memory_.bytes() / sizeof(float)};
+}
+
+std::span<uint16_t> Model::bf16_values() const {
+  return {static_cast<uint16_t*>(bf16_memory_.data()), bf16_memory_.bytes() / sizeof(uint16_t)};
+}
+
+void Model::assign(const Model& other) {
+  AXL_CHECK(other.parameter_count() == parameter_count());
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const float* from = other.data() + parameters_[i].offset;
+    const int64_t count = parameters_[i].size();
+    if (values_[i].f32)
+      std::copy_n(from, count, values_[i].f32);
+    else
+      std::transform(from, from + count, values_[i].bf16, [](float x) { return to_bf16(x); });
+  }
+}
+
+int64_t Model::floats_of(ParameterRange range) const {
+  const Parameter& last = parameters_[range.end - 1];
+  return last.offset + last.size() - parameters_[range.first].offset;
 }
 
 uint64_t Model::checksum() const {
   Hasher hasher;
   hasher.update(to_json(config_));
-  if (!is_stored()) hasher.update(data(), sizeof(float) * parameter_count());
+  hasher.update(f32_values().data(), f32_values().size_bytes());
+  hasher.update(bf16_values().data(), bf16_values().size_bytes());
   for (const PackedMatrix& p : stored_.parameters) hasher.update(p.data, p.bytes());
   for (size_t i = 0; i < recall_.orders().size(); ++i)
     hasher.update(recall_.data(i), sizeof(uint32_t) * recall_.slots());
@@ -107,8 +154,8 @@ void Model::embed(std::span<const int32_t> ids, Activations& a, const Cache* cac
     const Mat groups = a.groups[s].row_range(0, a.rows(s));
     gather_groups(x, a.bytes, a.segments[s], weights_.scales[s].factor,
                   cache ? all(cache->embedded) : std::span<const Mat>(), groups);
-    weights_.scales[s].down.forward(groups, a.blocks[s][0].x.row_range(0, a.rows(s)),
-                                    a.scratch.precision);
+    widened(weights_.scales[s].down, a)
+        .forward(groups, a.blocks[s][0].x.row_range(0, a.rows(s)), a.scratch.precision);
   }
 }
 
@@ -138,8 +185,9 @@ void Model::run_stack(int64_t scale, Activations& a, const Cache* cache) const {
   for (size_t i = 0; i < stack.size(); ++i) {
     const Block::Saved saved = a.blocks[scale][i].first_rows(rows);
     const Mat y = i + 1 < stack.size() ? a.blocks[scale][i + 1].x : a.states[0][scale];
-    stack[i].forward(plan, eps, saved, y.row_range(0, rows),
-                     cache ? all(cache->stack[scale][i]) : std::span<const Mat>(), a.scratch);
+    widened(stack[i], a)
+        .forward(plan, eps, saved, y.row_range(0, rows),
+                 cache ? all(cache->stack[scale][i]) : std::span<const Mat>(), a.scratch);
   }
 }
 
@@ -157,9 +205,10 @@ void Model::run_cross(int64_t layer, Activations& a, const Cache* cache) const {
     CrossBlock::Saved now = saved.first_rows(rows, source_rows);
     now.x = saved.x.row_range(0, rows);
     now.source = saved.source.row_range(0, source_rows);
-    p.block.forward(cross_plan(p, a), static_cast<float>(config_.norm_eps), now,
-                    after[p.target].row_range(0, rows),
-                    cache ? all(cache->cross[layer][i]) : std::span<const Mat>(), a.scratch);
+    widened(p.block, a)
+        .forward(cross_plan(p, a), static_cast<float>(config_.norm_eps), now,
+                 after[p.target].row_range(0, rows),
+                 cache ? all(cache->cross[layer][i]) : std::span<const Mat>(), a.scratch);
   }
 }
 
@@ -179,8 +228,8 @@ void Model::fuse(Activations& a, const Cache* cache) const {
   if (config_.n_scales() == 1) return copy(a.states.back()[0].row_range(0, a.rows(0)), fused);
   for (int64_t s = 1; s < config_.n_scales(); ++s) {
     const Mat slots = a.slots[s].row_range(0, a.rows(s));
-    weights_.scales[s].up.forward(a.states.back()[s].row_range(0, a.rows(s)), slots,
-                                  a.scratch.precision);
+    widened(weights_.scales[s].up, a)
+        .forward(a.states.back()[s].row_range(0, a.rows(s)), slots, a.scratch.precision);
     for (size_t i = 0; cache && i < cache->slots[s].size(); ++i) {
       const Segment& t = a.segments[s][i];
       copy(slots.row_range(t.row, t.count), cache->slots[s][i].row_range(t.begin, t.count));
@@ -195,7 +244,7 @@ void Model::head(ConstMat h, Activations& a) const {
   const Mat normed = a.scratch.normed.row_range(0, rows);
   weights_.out_norm.forward(h.row_range(0, rows), static_cast<float>(config_.norm_eps), normed,
                             a.head_rstd.data);
-  weights_.output.forward(normed, a.logits.row_range(0, rows), a.scratch.precision);
+  widened(weights_.output, a).forward(normed, a.logits.row_range(0, rows), a.scratch.precision);
 }
 
 std::vector<double> Model::mean_alpha(const Activations& a) {
@@ -214,12 +263,6 @@ ParameterBlock::ParameterBlock(const ModelConfig& config)
   weights.bind(memory.floats(), false);
 }
 
-void ParameterBlock::zero() {
-  constexpr int64_t kChunk = 1 << 16;
-  parallel_for((count + kChunk - 1) / kChunk, [&](int64_t i) {
-    const int64_t begin = i * kChunk, n = std::min(kChunk, count - begin);
-    std::memset(memory.floats() + begin, 0, sizeof(float) * n);
-  });
-}
+void ParameterBlock::zero() { set_zero(memory.floats(), count); }
 
 }  // namespace axl

@@ -43,6 +43,8 @@ Weights::Weights(const ModelConfig& c) {
   output = {shape(kVocab, d)};
   for (const Lookup& lookup : lookups(c)) tables.push_back(shape(lookup.rows, d));
   if (const int64_t rows = vote_rows(c)) votes = shape(rows, kMemoryLevels);
+  int64_t parameter = 0;
+  for_each_parameter([&](const std::string&, Weight& w, Role) { w.parameter = parameter++; });
 }
 
 void Weights::bind(float* data, bool with_tables) {
@@ -64,6 +66,66 @@ void Weights::bind(std::span<const PackedMatrix> parameters) {
     else
       m.packed[0] = p;
   });
+}
+
+int64_t bf16_parameter_count(std::span<const Parameter> table) {
+  int64_t count = 0;
+  for (const Parameter& p : table) count += may_be_bf16(p.role) ? p.size() : 0;
+  return count;
+}
+
+ParameterRange range_of(const Linear& layer) {
+  return {layer.weight.parameter, layer.weight.parameter + 1};
+}
+
+ParameterRange range_of(const Block& block) {
+  return {block.attn_norm.gain.parameter, block.ffn.down.parameter + 1};
+}
+
+ParameterRange range_of(const CrossBlock& block) {
+  return {block.q_norm.gain.parameter, block.ffn.down.parameter + 1};
+}
+
+ParameterRange range_of_head(const Weights& w) {
+  const Weight& last = w.votes.rows > 0 ? w.votes : w.output.weight;
+  return {w.out_norm.gain.parameter, last.parameter + 1};
+}
+
+std::vector<ParameterRange> backward_parts(const Weights& w) {
+  std::vector<ParameterRange> parts{range_of(Linear{w.tok_embd})};
+  for (const Weights::Scale& s : w.scales)
+    if (s.factor > 1) parts.push_back(range_of(s.down));
+  for (const Weights::Scale& s : w.scales)
+    if (s.factor > 1) parts.push_back(range_of(s.up));
+  for (const Weights::Scale& s : w.scales)
+    for (const Block& b : s.stack) parts.push_back(range_of(b));
+  for (const std::vector<Weights::Pair>& layer : w.cross)
+    for (const Weights::Pair& p : layer) parts.push_back(range_of(p.block));
+  if (w.gate.gated()) parts.push_back(range_of(Linear{w.gate.weight}));
+  parts.push_back(range_of_head(w));
+  return parts;
+}
+
+void Weights::bind_parts(float* data) {
+  const std::vector<ParameterRange> parts = backward_parts(*this);
+  size_t part = 0;
+  float* next = data;
+  for_each_parameter([&](const std::string&, Weight& w, Role role) {
+    if (role == Role::kTable) return;
+    if (w.parameter == parts[part].end) ++part, next = data;
+    AXL_CHECK(w.parameter >= parts[part].first && w.parameter < parts[part].end);
+    w.data = next;
+    next += w.size();
+  });
+}
+
+int64_t floats_of_largest_part(const ModelConfig& config) {
+  const std::vector<Parameter> table = parameter_table(config);
+  int64_t largest = 0;
+  for (const ParameterRange part : backward_parts(Weights(config)))
+    largest = std::max(largest, table[part.end - 1].offset + table[part.end - 1].size() -
+                                    table[part.first].offset);
+  return largest;
 }
 
 std::vector<Parameter> parameter_table(const ModelConfig& config) {

@@ -42,8 +42,8 @@ Block::Saved Block::Saved::first_rows(int64_t rows) const {
   return s;
 }
 
-void Block::forward(const AttentionPlan& plan, float eps, const Saved& s, Mat y,
-                    std::span<const Mat> cache, const Scratch& scratch) const {
+void Block::attend(const AttentionPlan& plan, float eps, const Saved& s, std::span<const Mat> cache,
+                   const Scratch& scratch) const {
   const int64_t d = s.x.cols;
   const Mat normed = scratch.normed.row_range(0, s.x.rows);
   const Mat q = s.qkv.col_range(0, d), kv = s.qkv.col_range(d, 2 * d);
@@ -54,10 +54,20 @@ void Block::forward(const AttentionPlan& plan, float eps, const Saved& s, Mat y,
   Attention::attend(plan, q, kv, cache, s.out, s.lse, scratch);
   copy(s.x, s.z);
   attn.output().forward(s.out, s.z, scratch.precision, Write::kAdd);
-
   ffn_norm.forward(s.z, eps, normed, s.ffn_rstd.data);
+}
+
+void Block::forward(const AttentionPlan& plan, float eps, const Saved& s, Mat y,
+                    std::span<const Mat> cache, const Scratch& scratch) const {
+  attend(plan, eps, s, cache, scratch);
   copy(s.z, y);
-  ffn.forward(normed, y, s.gate_up, scratch);
+  ffn.forward(scratch.normed.row_range(0, s.x.rows), y, s.gate_up, scratch);
+}
+
+void Block::recompute(const AttentionPlan& plan, float eps, const Saved& s,
+                      const Scratch& scratch) const {
+  attend(plan, eps, s, {}, scratch);
+  ffn.gate_up().forward(scratch.normed.row_range(0, s.x.rows), s.gate_up, scratch.precision);
 }
 
 void Block::backward(const AttentionPlan& plan, const Saved& s, Mat dy, const Block& grad,
@@ -108,8 +118,8 @@ CrossBlock::Saved CrossBlock::Saved::first_rows(int64_t rows, int64_t source_row
   return s;
 }
 
-void CrossBlock::forward(const AttentionPlan& plan, float eps, const Saved& s, Mat y,
-                         std::span<const Mat> cache, const Scratch& scratch) const {
+void CrossBlock::attend(const AttentionPlan& plan, float eps, const Saved& s,
+                        std::span<const Mat> cache, const Scratch& scratch) const {
   const int64_t d = s.x.cols;
   const Mat normed = scratch.normed.row_range(0, s.x.rows);
   const Mat normed_source = scratch.d_normed.row_range(0, s.source.rows);
@@ -122,12 +132,22 @@ void CrossBlock::forward(const AttentionPlan& plan, float eps, const Saved& s, M
   Attention::rotate(plan, s.q, s.kv.col_range(0, d), false);
   Attention::attend(plan, s.q, s.kv, cache, s.out, s.lse, scratch);
   attn.output().forward(s.out, a, scratch.precision);
-  add(a, y);
   copy(s.x, s.z);
   add(a, s.z);
-
   ffn_norm.forward(s.z, eps, normed, s.ffn_rstd.data);
-  ffn.forward(normed, y, s.gate_up, scratch);
+}
+
+void CrossBlock::forward(const AttentionPlan& plan, float eps, const Saved& s, Mat y,
+                         std::span<const Mat> cache, const Scratch& scratch) const {
+  attend(plan, eps, s, cache, scratch);
+  add(scratch.d_branch.row_range(0, s.x.rows), y);
+  ffn.forward(scratch.normed.row_range(0, s.x.rows), y, s.gate_up, scratch);
+}
+
+void CrossBlock::recompute(const AttentionPlan& plan, float eps, const Saved& s,
+                           const Scratch& scratch) const {
+  attend(plan, eps, s, {}, scratch);
+  ffn.gate_up().forward(scratch.normed.row_range(0, s.x.rows), s.gate_up, scratch.precision);
 }
 
 void CrossBlock::backward(const AttentionPlan& plan, const Saved& s, ConstMat dy, Mat dx,

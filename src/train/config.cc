@@ -68,6 +68,20 @@ Fields TrainConfig::fields() {
       {"fine_loss_weight", &fine_loss_weight,
        "share of a second loss on the fine stack alone, which a llama GGUF export needs; 0 off", 0,
        100},
+      {"recompute", &recompute,
+       "keep only the inputs of blocks and compute the rest again for backward: less memory, a "
+       "quarter more arithmetic"},
+      {"update_in_backward", &update_in_backward,
+       "update each layer as soon as its gradient is known and keep no other gradients; needs "
+       "grad_clip 0"},
+      {.name = "momentum_dtype",
+       .target = &momentum_dtype,
+       .help = "what lion and sgd keep their momentum in; bf16 is rounded stochastically",
+       .choices = {"f32", "bf16"}},
+      {.name = "weights_dtype",
+       .target = &weights_dtype,
+       .help = "what matrices are kept in, with lion and sgd; bf16 is rounded stochastically",
+       .choices = {"f32", "bf16"}},
       {.name = "precision",
        .target = &precision,
        .help = "of matrix products; auto takes bf16 where the CPU has it (AVX512_BF16), else f32",
@@ -92,6 +106,20 @@ void TrainConfig::validate() const {
   }
   for (double beta : betas) check_below_one("train.betas", beta);
   check_below_one("train.momentum", momentum);
+  if (update_in_backward && grad_clip > 0) {
+    throw UsageError(
+        format("train.update_in_backward updates a layer before the global norm is known that "
+               "train.grad_clip {} needs; set train.grad_clip to 0",
+               grad_clip));
+  }
+  for (const auto& [key, dtype] :
+       {std::pair("momentum_dtype", momentum_dtype), std::pair("weights_dtype", weights_dtype)}) {
+    if (dtype != "bf16" || optimizer == "lion" || optimizer == "sgd") continue;
+    throw UsageError(
+        format("train.{} is bf16, which {} does not support; take train.optimizer lion or sgd, or "
+               "f32",
+               key, optimizer));
+  }
   for (const std::string& suffix : suffixes) {
     if (suffix.size() < 2 || suffix.front() != '.') {
       throw UsageError(

@@ -12,18 +12,19 @@ class AdamMoments {
   template <class Chosen>
   AdamMoments(const OptimizerOptions& options, std::span<const Parameter> table,
               const Chosen& chosen)
-      : options_(options), chunks_(update_chunks(options, table, chosen)) {
-    for (const UpdateChunk& c : chunks_) places_.push_back(count_), count_ += c.count;
+      : table_(table.begin(), table.end()), options_(options), chunks_(options, table, chosen) {
+    for (const UpdateChunk& c : chunks_.all()) places_.push_back(count_), count_ += c.count;
     memory_ = Buffer(2 * sizeof(float) * count_);
   }
 
   /// m ← β1·m + (1−β1)·g, v ← β2·v + (1−β2)·g², w ← keep·w − lr·m̂ / (√v̂ + ε).
-  void update(float* w, const float* g, double lr, double gradient_scale, int64_t step);
+  void update(const UpdatePart& part, const UpdateRate& rate);
   std::vector<OptimizerState> state();
 
  private:
+  std::vector<Parameter> table_;
   OptimizerOptions options_;
-  std::vector<UpdateChunk> chunks_;
+  UpdateChunks chunks_;
   std::vector<int64_t> places_;  ///< of each chunk's moments
   int64_t count_ = 0;
   Buffer memory_;  ///< all m, then all v
@@ -39,20 +40,20 @@ bool is_muon_matrix(const Parameter& p);
 class Muon : public Optimizer {
  public:
   Muon(const OptimizerOptions& options, std::span<const Parameter> table);
-  void update(float* w, const float* g, double lr, double gradient_scale, int64_t step) override;
+  void update(const UpdatePart& part, const UpdateRate& rate) override;
   std::vector<OptimizerState> state() override;
 
  private:
   struct Matrix {
-    Parameter parameter;
+    int64_t parameter;
     int64_t place;  ///< of its momentum
   };
-  void update_matrix(const Matrix& matrix, float* w, const float* g, double lr, float scale,
+  void update_matrix(const Matrix& matrix, float* w, const float* g, const UpdateRate& rate,
                      float* scratch);
 
   OptimizerOptions options_;
   AdamMoments rest_;
-  std::vector<Matrix> matrices_;
+  std::vector<Matrix> matrices_;  ///< in the order of the table
   int64_t momentum_count_ = 0, scratch_floats_ = 0;
   Buffer momentum_, scratch_;
 };

@@ -8,9 +8,11 @@
 namespace axl {
 
 TableOptimizer::TableOptimizer(const std::vector<Parameter>& table, int64_t max_rows) {
-  for (const Parameter& p : table) {
+  for (size_t i = 0; i < table.size(); ++i) {
+    const Parameter& p = table[i];
     if (p.role != Role::kTable) continue;
     tables_.push_back(p);
+    numbers_.push_back(i);
     places_.push_back(count_);
     count_ += p.rows;
     sums_.emplace_back(p.cols);
@@ -26,13 +28,14 @@ int64_t TableOptimizer::required_bytes(const std::vector<Parameter>& table, int6
   return bytes;
 }
 
-void TableOptimizer::update(float* weights, const Model::TableGradient& gradient, double lr) {
+void TableOptimizer::update(std::span<const ParameterValues> values,
+                            const Model::TableGradient& gradient, double lr) {
   parallel_for_dynamic(static_cast<int64_t>(tables_.size()), [&](int64_t t) {
-    update_table(t, weights, gradient, static_cast<float>(lr));
+    update_table(t, values[numbers_[t]].f32, gradient, static_cast<float>(lr));
   });
 }
 
-void TableOptimizer::update_table(size_t t, float* weights, const Model::TableGradient& gradient,
+void TableOptimizer::update_table(size_t t, float* table, const Model::TableGradient& gradient,
                                   float lr) {
   constexpr float kEps = 1e-12f;
   const int64_t d = tables_[t].cols;
@@ -58,7 +61,7 @@ void TableOptimizer::update_table(size_t t, float* weights, const Model::TableGr
     float& total = squares_.floats()[places_[t] + row];
     total += squares / d;
     const float rate = lr / (std::sqrt(total) + kEps);
-    float* w = weights + tables_[t].offset + row * d;
+    float* w = table + row * d;
     for (int64_t j = 0; j < d; ++j) w[j] -= rate * sum[j];
   }
 }

@@ -33,42 +33,19 @@ Schedule make_schedule(const TrainConfig& t, double peak) {
   return {peak, t.warmup_steps, t.schedule == "cosine", t.min_lr_ratio};
 }
 
+}  // namespace
+
 Config fitted(Config config, const Corpus& corpus) {
   config.validate();
   config.model.recall = fitted_recall(config.model.recall, corpus.bytes());
   return config;
 }
 
-}  // namespace
-
-Precision training_precision(const TrainConfig& t) {
-  if (t.precision == "f32") return Precision::kF32;
-  if (has_bf16()) return Precision::kBf16;
-  if (t.precision == "auto") return Precision::kF32;
-  throw UsageError(
-      "train.precision is bf16, but this CPU has no AVX512_BF16 (or AXL_ISA or ONEDNN_MAX_CPU_ISA "
-      "hides it); set it to f32 or auto");
-}
-
-OptimizerOptions optimizer_options(const TrainConfig& t) {
-  return {.name = t.optimizer,
-          .beta1 = t.betas[0],
-          .beta2 = t.betas[1],
-          .momentum = t.momentum,
-          .weight_decay = t.weight_decay,
-          .precision = training_precision(t)};
-}
-
 Trainer::Trainer(const Config& config, const Corpus& train, const Corpus* holdout)
     : config_(fitted(config, train)),
       corpus_(train),
       holdout_(holdout),
-      model_(config_.model),
-      grads_(config_.model),
-      activations_(config_.model, config_.train.batch_size * config_.model.max_seq_len,
-                   Activations::Mode::kTraining),
-      optimizer_(make_optimizer(optimizer_options(config_.train), model_.parameters())),
-      table_optimizer_(model_.parameters(), activations_.max_rows()),
+      learner_(config_),
       even_(config_.model.recall),
       odd_(config_.model.recall),
       schedule_(make_schedule(config_.train, config_.train.lr)),
@@ -77,8 +54,6 @@ Trainer::Trainer(const Config& config, const Corpus& train, const Corpus* holdou
       sampler_(train, config_.model.max_seq_len, config_.train.batch_size, config_.train.seed) {
   batch_.sequences = config.train.batch_size;
   batch_.length = config.model.max_seq_len;
-  activations_.scratch.precision = training_precision(config.train);
-  model_.init(config.train.seed);
   started_ = Clock::now();
 }
 
@@ -140,46 +115,34 @@ bool Trainer::remember_corpus(const TrainCallbacks& call) {
     return call.should_stop && call.should_stop();
   };
   if (!build_recall(corpus_, even_, odd_, config_.train.recall_bytes, progress)) return false;
-  model_.recall() = Recall(config_.model.recall);
-  model_.recall().merge(even_);
-  model_.recall().merge(odd_);
+  Recall& recall = learner_.model().recall();
+  recall = Recall(config_.model.recall);
+  recall.merge(even_);
+  recall.merge(odd_);
   return true;
 }
 
-std::vector<OptimizerState> Trainer::optimizer_state() const {
-  std::vector<OptimizerState> all = optimizer_->state();
-  for (const OptimizerState& s : table_optimizer_.state()) all.push_back(s);
-  return all;
-}
-
-// One update, as in the papers: forward and backward, clip, update.
 StepReport Trainer::train_step() {
   const Clock::time_point begin = Clock::now();
   const double done = limits_.progress(step_, elapsed());
   const double lr = schedule_.learning_rate(step_, done);
   const double table_lr = table_schedule_.learning_rate(step_, done);
   sampler_.fill(step_, batch_);
-  activations_.lay_out(whole_sequences(batch_.sequences, batch_.length));
+  Activations& activations = learner_.activations();
+  activations.cross_fit = {batch_.odd, &odd_, &even_};
+  const Learner::Step made = learner_.step(batch_.ids, batch_.targets, {lr, table_lr}, step_ + 1);
+  activations.cross_fit = {};
+  ++step_;
 
-  activations_.cross_fit = {batch_.odd, &odd_, &even_};
-  grads_.zero();
-  const Model::Loss loss = model_.forward_backward(
-      batch_.ids, batch_.targets, config_.train.fine_loss_weight, activations_, grads_.weights);
-  const double norm = std::sqrt(sum_of_squares(grads_.memory.floats(), grads_.count));
-  require_finite(loss, norm);
-  optimizer_->update(model_.data(), grads_.memory.floats(), lr, gradient_scale(norm), ++step_);
-  table_optimizer_.update(model_.data(), Model::table_gradient(activations_), table_lr);
-  activations_.cross_fit = {};
-
-  recent_loss_ = step_ == 1 ? loss.nats : 0.95 * recent_loss_ + 0.05 * loss.nats;
-  alpha_ = Model::mean_alpha(activations_);
+  recent_loss_ = step_ == 1 ? made.loss.nats : 0.95 * recent_loss_ + 0.05 * made.loss.nats;
+  alpha_ = Model::mean_alpha(activations);
   const double progress = limits_.progress(step_, elapsed()), seconds = elapsed();
   return {.step = step_,
           .bytes = static_cast<uint64_t>(step_ * step_bytes()),
-          .loss = loss.nats,
-          .fine_loss = loss.fine_nats,
+          .loss = made.loss.nats,
+          .fine_loss = made.loss.fine_nats,
           .learning_rate = lr,
-          .gradient_norm = norm,
+          .gradient_norm = made.gradient_norm,
           .bytes_per_s = step_bytes() / seconds_since(begin),
           .seconds = seconds,
           .seconds_left = progress > 0 ? seconds * (1 - progress) / progress : 0,
@@ -188,22 +151,6 @@ StepReport Trainer::train_step() {
 }
 
 double Trainer::elapsed() const { return earlier_seconds_ + seconds_since(started_); }
-
-double Trainer::gradient_scale(double norm) const {
-  const double limit = config_.train.grad_clip;
-  return limit > 0 && norm > limit ? limit / norm : 1.0;
-}
-
-void Trainer::require_finite(const Model::Loss& loss, double norm) const {
-  if (std::isfinite(loss.total(config_.train.fine_loss_weight)) && std::isfinite(norm)) return;
-  throw Diverged(
-      format("training diverged at step {}: the loss is {}, the gradient's norm {}. The "
-             "weights were not changed by this step and the last saved state is intact. "
-             "Try a lower learning rate (train.lr is {}), a longer warm-up "
-             "(train.warmup_steps is {}) or clipping (train.grad_clip is {})",
-             step_ + 1, loss.nats, norm, config_.train.lr, config_.train.warmup_steps,
-             config_.train.grad_clip));
-}
 
 void Trainer::warn_about_dead_scales(const StepReport& report, const TrainCallbacks& call) {
   constexpr double kDead = 0.01;
@@ -220,7 +167,8 @@ void Trainer::warn_about_dead_scales(const StepReport& report, const TrainCallba
 
 std::optional<double> Trainer::evaluate() {
   if (!holdout_) return std::nullopt;
-  holdout_bpb_ = holdout_bits_per_byte(model_, *holdout_, config_.train.eval_bytes, activations_);
+  holdout_bpb_ =
+      holdout_bits_per_byte(model(), *holdout_, config_.train.eval_bytes, learner_.activations());
   return holdout_bpb_;
 }
 
@@ -231,21 +179,22 @@ double Trainer::measure_step() {
   return best;
 }
 
-void Trainer::start_from(const Model& model) {
-  if (model.is_stored())
+void Trainer::start_from(const Model& from) {
+  if (from.is_stored())
     throw UsageError(
         "--init: a quantised model cannot be trained on; give the one it was made from");
-  ModelConfig other = model.config();
-  other.recall.bits = model_.config().recall.bits;  // its memory is counted anew anyway
-  if (other != model_.config())
+  ModelConfig other = from.config();
+  other.recall.bits = model().config().recall.bits;  // its memory is counted anew anyway
+  if (other != model().config())
     throw UsageError(format("--init: that model's configuration is {}, but the run's is {}",
-                            to_json(model.config()), to_json(model_.config())));
-  std::memcpy(model_.data(), model.data(), sizeof(float) * model.parameter_count());
+                            to_json(from.config()), to_json(model().config())));
+  learner_.model().assign(from);
 }
 
 bool Trainer::resume(const std::filesystem::path& dir) {
   if (!std::filesystem::exists(dir / kStateFile)) return false;
-  const RunState state = load_run_state(dir, model_, optimizer_state(), config_.train.optimizer);
+  const RunState state =
+      load_run_state(dir, learner_.model(), learner_.optimizer_state(), config_.train.optimizer);
   const auto seed = static_cast<uint64_t>(config_.train.seed);
   const std::string begin_anew = format("or begin a new run with --init {}", dir.string());
   if (state.seed != seed)
@@ -262,36 +211,22 @@ bool Trainer::resume(const std::filesystem::path& dir) {
   return true;
 }
 
-// What would not load again must not replace what does. The loss alone does not tell: it was taken
-// before the last update, and a moment may overflow where its gradient did not.
-void Trainer::require_loadable() const {
-  bool finite = std::isfinite(sum_of_squares(model_.data(), model_.parameter_count()));
-  for (const OptimizerState& s : optimizer_state())
-    finite = finite && std::isfinite(sum_of_squares(s.data, s.count));
-  if (finite) return;
-  throw Diverged(
-      format("training diverged at step {}: weights or momentum are no longer finite. They were "
-             "not saved and the last saved state is intact. Try a lower learning rate (train.lr "
-             "is {}) or clipping (train.grad_clip is {})",
-             step_, config_.train.lr, config_.train.grad_clip));
-}
-
 void Trainer::save(const std::filesystem::path& dir, const TrainCallbacks& call) {
-  require_loadable();
+  learner_.require_finite_weights(step_);
   const RunState state{.step = step_,
                        .seconds = elapsed(),
                        .recent_loss = recent_loss_,
                        .seed = static_cast<uint64_t>(config_.train.seed),
                        .corpus_fingerprint = corpus_.fingerprint(),
                        .optimizer = config_.train.optimizer};
-  save_run_state(dir, state, model_, optimizer_state());
-  save_model(model_, dir, {{"axl_step", format("{}", step_)}});
+  save_run_state(dir, state, model(), learner_.optimizer_state());
+  save_model(model(), dir, {{"axl_step", format("{}", step_)}});
   write_model_card(dir);
   if (call.on_save) call.on_save();
 }
 
 void Trainer::write_model_card(const std::filesystem::path& dir) const {
-  write_text(dir / "README.md", model_card(config_, model_, corpus_, result(false)));
+  write_text(dir / "README.md", model_card(config_, model(), corpus_, result(false)));
 }
 
 }  // namespace axl

@@ -24,6 +24,11 @@ else
   refuses 1 'secret.py' "${train[@]}" --data secret.py
 fi
 
+# Memory.
+refuses 1 'free; these settings fit: --set train.batch_size=' "${train[@]}" --data text.py \
+  --set model.d_model=1024 --set train.batch_size=65536
+refuses 1 'no settings make it fit' "${train[@]}" --data text.py --set model.d_model=65536
+
 # Keys and flags.
 refuses 2 "did you mean '--steps'?" "${train[@]}" --step 3
 if "$axl" bench gemm --json --seconds 0.1 --set train.precision=f32 | grep -q '"gemm": *"onednn"'; then

@@ -14,6 +14,8 @@ namespace axl {
 inline constexpr int64_t kPartials = 32;
 
 void fill(Mat x, float value);
+/// The n floats from x on become 0.
+void set_zero(float* x, int64_t n);
 void copy(ConstMat from, Mat to);
 /// y += x.
 void add(ConstMat x, Mat y);

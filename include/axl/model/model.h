@@ -20,6 +20,17 @@ struct StoredParameters {
   std::shared_ptr<const void> owner;     ///< keeps them alive
 };
 
+/// Follows a backward pass part by part (backward_parts): an optimizer may update a part as soon as
+/// its gradients are final, and use their memory for the next.
+class BackwardObserver {
+ public:
+  virtual ~BackwardObserver() = default;
+  /// Gradients of the part are about to be added to. No other part has begun.
+  virtual void begin(ParameterRange part) = 0;
+  /// They are final, and the pass will not read the part's weights again.
+  virtual void finish(ParameterRange part) = 0;
+};
+
 /// The multi-scale byte-level transformer: causal language model over 256 byte ids, BOS and EOS.
 ///
 ///   x₁ = E[ids];  x_s = W_down,s [x₁ of the group's s bytes]
@@ -32,8 +43,9 @@ struct StoredParameters {
 /// later than itself.
 class Model {
  public:
-  /// Weights are zero until init() or a load. Throws UsageError for an invalid configuration.
-  explicit Model(const ModelConfig& config);
+  /// Weights are zero until init() or a load. With kBF16 the matrices are kept in bf16, which only
+  /// training asks for. Throws UsageError for an invalid configuration.
+  explicit Model(const ModelConfig& config, ElementType matrices = ElementType::kF32);
   /// A model that reads its parameters where they are stored: for inference alone.
   Model(const ModelConfig& config, StoredParameters stored);
 
@@ -44,11 +56,21 @@ class Model {
   const std::vector<Parameter>& parameters() const { return parameters_; }
   int64_t parameter_count() const { return axl::parameter_count(parameters_); }
   bool is_stored() const { return stored_.owner != nullptr; }
-  /// parameter_count() floats, of a model that is not stored.
+  /// parameter_count() floats, of a model that is neither stored nor in bf16.
   float* data() const {
-    AXL_CHECK(!is_stored());
+    AXL_CHECK(!is_stored() && bf16_memory_.bytes() == 0);
     return memory_.floats();
   }
+  /// All parameters of a model that is not stored: those in f32 and those in bf16, each one after
+  /// another in the order of parameters().
+  std::span<float> f32_values() const;
+  std::span<uint16_t> bf16_values() const;
+  /// Takes the weights of another model of the same parameters, which has them in f32.
+  void assign(const Model& other);
+  /// Where each parameter's values lie, in the order of parameters(); of a model that is not
+  /// stored.
+  std::span<const ParameterValues> values() const { return values_; }
+  int64_t floats_of(ParameterRange range) const;
   /// A hash of configuration, parameters and recall memory: equal for equal models only.
   uint64_t checksum() const;
   const Weights& weights() const { return weights_; }
@@ -76,9 +98,11 @@ class Model {
     double total(double fine_weight) const { return nats + fine_weight * fine_nats; }
   };
   /// Forward, loss = nats + fine_weight · fine_nats, and backward: adds to `grads`, the gradient's
-  /// Weights. targets [R], negative where not scored; a must be planned for training.
+  /// Weights. targets [R], negative where not scored; a must be planned for training. What the
+  /// observer throws ends the pass.
   Loss forward_backward(std::span<const int32_t> ids, std::span<const int32_t> targets,
-                        float fine_weight, Activations& a, const Weights& grads) const;
+                        float fine_weight, Activations& a, const Weights& grads,
+                        BackwardObserver* observer = nullptr) const;
 
   /// The gradient of the embedding tables after forward_backward, as the optimizer of rows wants
   /// it: byte r adds dx[r] to row rows[t][r] of table t. Valid until the next pass.
@@ -107,14 +131,15 @@ class Model {
   void run_cross(int64_t layer, Activations& a, const Cache* cache) const;
   void fuse(Activations& a, const Cache* cache) const;
   void head(ConstMat h, Activations& a) const;
+  struct Gradients;
   double head_backward(ConstMat h, bool votes, std::span<const int32_t> targets, float scale,
                        Activations& a, Mat dh, const Weights& grads) const;
   void backward(std::span<const int32_t> ids, bool fine, Activations& a,
-                const Weights& grads) const;
-  void fuse_backward(Activations& a, const Weights& grads) const;
-  void cross_backward(int64_t layer, Activations& a, const Weights& grads) const;
-  void stack_backward(int64_t scale, Activations& a, const Weights& grads) const;
-  void embed_backward(std::span<const int32_t> ids, Activations& a, const Weights& grads) const;
+                const Gradients& grads) const;
+  void fuse_backward(Activations& a, const Gradients& grads) const;
+  void cross_backward(int64_t layer, Activations& a, const Gradients& grads) const;
+  void stack_backward(int64_t scale, Activations& a, const Gradients& grads) const;
+  void embed_backward(std::span<const int32_t> ids, Activations& a, const Gradients& grads) const;
 
   AttentionPlan stack_plan(int64_t scale, const Activations& a) const;
   AttentionPlan cross_plan(const Weights::Pair& pair, const Activations& a) const;
@@ -122,8 +147,9 @@ class Model {
 
   ModelConfig config_;
   std::vector<Parameter> parameters_;
+  std::vector<ParameterValues> values_;
   StoredParameters stored_;
-  Buffer memory_, rope_memory_;
+  Buffer memory_, bf16_memory_, rope_memory_;
   Weights weights_;
   RopeTable rope_;
   Recall recall_;

@@ -45,6 +45,10 @@ struct Weights {
   /// table: f32 as matrices, everything else coded.
   void bind(std::span<const PackedMatrix> parameters);
 
+  /// Lets the gradients of one part after another (backward_parts) have the same place,
+  /// floats_of_largest_part() of them; tables are left out.
+  void bind_parts(float* data);
+
   /// Visits every tensor as visit(name, Weight&, Role), in the order and with the names of the
   /// PyTorch definition's state_dict.
   template <class Visit>
@@ -65,6 +69,34 @@ std::vector<Parameter> parameter_table(const ModelConfig& config);
 /// touches few rows.
 std::span<const Parameter> dense_part(const std::vector<Parameter>& table);
 int64_t parameter_count(std::span<const Parameter> table);
+
+/// Where the values of one parameter lie: in f32 or in bf16, the other is null.
+struct ParameterValues {
+  float* f32 = nullptr;
+  uint16_t* bf16 = nullptr;
+};
+/// Whether a model that keeps its weights in bf16 keeps these so: the matrices. What is small or
+/// read row by row stays f32.
+inline bool may_be_bf16(Role role) {
+  return role == Role::kMatrix || role == Role::kResidualOutput || role == Role::kEmbedding ||
+         role == Role::kOutput;
+}
+/// Floats of the parameters for which that holds.
+int64_t bf16_parameter_count(std::span<const Parameter> table);
+
+/// Neighbours in a parameter table: [first, end).
+struct ParameterRange {
+  int64_t first = 0, end = 0;
+};
+/// The dense parameters, cut into those whose gradients a backward pass completes together, in the
+/// order of the table.
+std::vector<ParameterRange> backward_parts(const Weights& weights);
+ParameterRange range_of(const Linear& layer);
+ParameterRange range_of(const Block& block);
+ParameterRange range_of(const CrossBlock& block);
+/// Last norm, output and votes.
+ParameterRange range_of_head(const Weights& weights);
+int64_t floats_of_largest_part(const ModelConfig& config);
 
 template <class Visit>
 void Weights::for_each_parameter(Visit&& visit) {

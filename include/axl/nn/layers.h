@@ -44,6 +44,7 @@ struct Scratch {
 /// there, in up to three consecutive runs; then `data` is null and there is no backward.
 struct Weight : Mat {
   std::array<PackedMatrix, 3> packed;
+  int64_t parameter = -1;  ///< its number in the parameter table
 
   Weight() = default;
   Weight(Mat m) : Mat(m) {}  // NOLINT: a matrix is a weight
@@ -163,9 +164,17 @@ struct Block {
   /// Reads saved.x; y [R, D] may alias saved.x. cache: one [tokens, 2D] per sequence, or none.
   void forward(const AttentionPlan& plan, float eps, const Saved& saved, Mat y,
                std::span<const Mat> cache, const Scratch& scratch) const;
+  /// Fills saved from saved.x as forward did, bit for bit, without a result.
+  void recompute(const AttentionPlan& plan, float eps, const Saved& saved,
+                 const Scratch& scratch) const;
   /// dy [R, D] becomes dx.
   void backward(const AttentionPlan& plan, const Saved& saved, Mat dy, const Block& grad,
                 const Scratch& scratch) const;
+
+ private:
+  /// saved up to z, and scratch.normed: the input of the feed-forward part.
+  void attend(const AttentionPlan& plan, float eps, const Saved& saved, std::span<const Mat> cache,
+              const Scratch& scratch) const;
 };
 
 /// What one scale (x, the target) learns from another (source):
@@ -191,9 +200,17 @@ struct CrossBlock {
   /// y += result.
   void forward(const AttentionPlan& plan, float eps, const Saved& saved, Mat y,
                std::span<const Mat> cache, const Scratch& scratch) const;
+  /// Fills saved from saved.x and saved.source as forward did, bit for bit, without a result.
+  void recompute(const AttentionPlan& plan, float eps, const Saved& saved,
+                 const Scratch& scratch) const;
   /// dx += …, d_source += … from dy, the gradient of the result.
   void backward(const AttentionPlan& plan, const Saved& saved, ConstMat dy, Mat dx, Mat d_source,
                 const CrossBlock& grad, const Scratch& scratch) const;
+
+ private:
+  /// saved up to z, scratch.d_branch: a, and scratch.normed: the input of the feed-forward part.
+  void attend(const AttentionPlan& plan, float eps, const Saved& saved, std::span<const Mat> cache,
+              const Scratch& scratch) const;
 };
 
 /// Visits every parameter of a layer as visit(name, view, role). The one list of names that

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -38,6 +39,21 @@ class Arena {
     return {static_cast<float*>(allocate(sizeof(float) * rows * cols)), rows, cols};
   }
   size_t used() const { return used_; }
+
+  /// Lays out what each part allocates over what the others do: for buffers of which only one
+  /// part's hold anything at a time.
+  template <class... Parts>
+  void overlay(const Parts&... parts) {
+    const size_t begin = used_;
+    size_t end = begin;
+    const auto lay = [&](const auto& part) {
+      used_ = begin;
+      part();
+      end = std::max(end, used_);
+    };
+    (lay(parts), ...);
+    used_ = end;
+  }
 
  private:
   char* data_ = nullptr;

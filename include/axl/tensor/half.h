@@ -1,7 +1,9 @@
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <span>
 
 namespace axl {
 
@@ -45,9 +47,20 @@ inline uint16_t to_bf16(float x) {
   return static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
 }
 
+/// Stochastic rounding of a finite x by noise uniform in [0, 2^16): to the neighbour towards zero
+/// or away from it, so often each that x is the mean. An infinity stays one.
+inline uint16_t to_bf16(float x, uint32_t noise) {
+  return static_cast<uint16_t>((std::bit_cast<uint32_t>(x) + noise) >> 16);
+}
+
 /// Exact.
 inline float from_bf16(uint16_t half) {
   return std::bit_cast<float>(static_cast<uint32_t>(half) << 16);
+}
+
+/// Whether none is an infinity or NaN.
+inline bool bf16_are_finite(std::span<const uint16_t> x) {
+  return std::all_of(x.begin(), x.end(), [](uint16_t half) { return (half & 0x7F80) != 0x7F80; });
 }
 
 }  // namespace axl

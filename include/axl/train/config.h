@@ -29,6 +29,10 @@ struct TrainConfig {
   double min_lr_ratio = 0.0;  ///< where the cosine ends, as a share of lr
   double grad_clip = 1.0;     ///< global norm; 0 off
   double fine_loss_weight = 0.0;
+  bool recompute = false;           ///< keep the inputs of blocks alone
+  bool update_in_backward = false;  ///< each part as soon as its gradient is final
+  std::string momentum_dtype = "f32";
+  std::string weights_dtype = "f32";
   std::string precision = "auto";
   std::string max_time;            ///< "3m"; empty: no limit
   int64_t steps = 0;               ///< 0: no limit

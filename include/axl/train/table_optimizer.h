@@ -23,9 +23,10 @@ class TableOptimizer {
   /// Bytes that a constructor takes.
   static int64_t required_bytes(const std::vector<Parameter>& table, int64_t max_rows);
 
-  /// Updates the tables within `weights`, the model's whole block. The result does not depend on
-  /// the number of threads.
-  void update(float* weights, const Model::TableGradient& gradient, double lr);
+  /// Updates the tables among the model's parameters. The result does not depend on the number of
+  /// threads.
+  void update(std::span<const ParameterValues> values, const Model::TableGradient& gradient,
+              double lr);
   /// Empty for a model without tables.
   std::vector<OptimizerState> state() const;
 
@@ -33,9 +34,10 @@ class TableOptimizer {
   struct Use {
     int32_t row, byte;
   };
-  void update_table(size_t t, float* weights, const Model::TableGradient& gradient, float lr);
+  void update_table(size_t t, float* table, const Model::TableGradient& gradient, float lr);
 
   std::vector<Parameter> tables_;
+  std::vector<size_t> numbers_;  ///< of the tables in the parameter table
   std::vector<int64_t> places_;  ///< of each table's state
   int64_t count_ = 0;
   Buffer squares_;

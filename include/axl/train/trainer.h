@@ -9,13 +9,10 @@
 #include <string>
 #include <vector>
 
-#include "axl/base/error.h"
 #include "axl/data/corpus.h"
-#include "axl/model/model.h"
 #include "axl/train/config.h"
-#include "axl/train/optimizer.h"
+#include "axl/train/learner.h"
 #include "axl/train/schedule.h"
-#include "axl/train/table_optimizer.h"
 
 namespace axl {
 
@@ -56,11 +53,9 @@ struct TrainCallbacks {
   std::function<void(uint64_t, uint64_t)> on_recall;
 };
 
-/// Loss, gradient or weights are no longer finite numbers.
-class Diverged : public Error {
- public:
-  using Error::Error;
-};
+/// The configuration that a run on this corpus has: a small one takes a small recall memory. Throws
+/// UsageError for one that is not valid.
+Config fitted(Config config, const Corpus& corpus);
 
 /// Trains one model on one corpus and keeps its run directory:
 ///   model.safetensors  state.safetensors  train_log.csv  README.md
@@ -75,7 +70,7 @@ class Trainer {
   /// Starts from the weights of another model of the same configuration. What that model recalls is
   /// not taken over: the memory holds the corpus of this run alone, from which a resumed run can
   /// make it again.
-  void start_from(const Model& model);
+  void start_from(const Model& from);
   /// Continues the run in `dir`: false when it has no state yet. Throws Error when its state is
   /// damaged or belongs to another model, optimizer or corpus.
   bool resume(const std::filesystem::path& dir);
@@ -92,8 +87,8 @@ class Trainer {
   /// Held-out bits per byte on a sample of `eval_bytes`; nothing without a held-out corpus.
   std::optional<double> evaluate();
 
-  const Model& model() const { return model_; }
-  Precision precision() const { return activations_.scratch.precision; }  ///< of the products
+  const Model& model() const { return learner_.model(); }
+  Precision precision() const { return learner_.activations().scratch.precision; }  ///< of products
   int64_t step() const { return step_; }
   int64_t step_bytes() const { return batch_.sequences * batch_.length; }
 
@@ -103,11 +98,7 @@ class Trainer {
   StepReport train_step();
   bool remember_corpus(const TrainCallbacks& call);
   TrainResult result(bool stopped) const;
-  std::vector<OptimizerState> optimizer_state() const;
   double elapsed() const;
-  double gradient_scale(double norm) const;
-  void require_finite(const Model::Loss& loss, double norm) const;
-  void require_loadable() const;
   void warn_about_dead_scales(const StepReport& report, const TrainCallbacks& call);
   void save(const std::filesystem::path& dir, const TrainCallbacks& call);
   void write_model_card(const std::filesystem::path& dir) const;
@@ -115,11 +106,7 @@ class Trainer {
   Config config_;
   const Corpus& corpus_;
   const Corpus* holdout_;
-  Model model_;
-  ParameterBlock grads_;
-  Activations activations_;
-  std::unique_ptr<Optimizer> optimizer_;
-  TableOptimizer table_optimizer_;
+  Learner learner_;
   Recall even_, odd_;  ///< memories of the even and of the odd documents
   Schedule schedule_, table_schedule_;
   RunLimits limits_;
@@ -134,11 +121,5 @@ class Trainer {
   std::vector<double> alpha_;
   bool warned_about_scales_ = false;
 };
-
-/// What train.precision comes to on this machine. Throws UsageError where it has no bf16 but was
-/// asked for it.
-Precision training_precision(const TrainConfig& config);
-/// Options of the configured optimizer.
-OptimizerOptions optimizer_options(const TrainConfig& config);
 
 }  // namespace axl
