@@ -81,7 +81,9 @@ void attention_head(const AttentionHeads& a, int64_t head, int64_t block, ConstM
   const Mat scores(scratch, count, keys);
 
   const float scale = 1.0f / std::sqrt(static_cast<float>(qh.cols));
-  if (q.rows == 1 && keys > 0)  // the whole block then sees what the query sees
+  // Continued, not trained on: backward takes the scores again as the products below make them. The
+  // block sees what its one query sees.
+  if (q.rows == 1 && a.query_begin > 0 && keys > 0)
     return attend_alone(qh.data, kh, vh, scale, oh.data, &lse(0, head), scratch);
   gemm_serial(Trans::kNo, qh, Trans::kYes, kh, scores, Write::kAssign, scale, a.precision);
   for (int64_t i = 0; i < count; ++i) {

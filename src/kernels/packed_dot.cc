@@ -105,6 +105,11 @@ AXL_INLINE Sums dots_small(Codes w, const Activations& x) {
 }
 
 AXL_INLINE RowScales sixteen(__m256 first, __m256 second) { return {first, second}; }
+AXL_INLINE void store_scales(float* out, __m256 eight) { _mm256_store_ps(out, eight); }
+AXL_INLINE void store_scales(float* out, RowScales s) {
+  _mm256_store_ps(out, s.first);
+  _mm256_store_ps(out + 8, s.second);
+}
 /// A row's scales times the activations', of each block or each half of one.
 AXL_INLINE PieceScales times_block_scales(__m256 w, const ActivationBlock& x) {
   PieceScales r;
@@ -162,12 +167,51 @@ AXL_INLINE Sums add_products(Sums sum, Sums w, const float* x) {
 }
 
 #include "packed_dot.inl"
+
+/// The values of a row: scale · (code − zero) − minimum.
+template <class Row>
+AXL_TARGET static void decode_coded(const std::byte* w, int64_t cols, float* out) {
+  for (int64_t begin = 0; begin < cols; begin += 256, w += Row::kBytes) {
+    std::byte padded[Row::kBytes] = {};
+    const int64_t count = cols - begin < 256 ? cols - begin : 256;
+    if (Row::kEndsEarly && count < 256) __builtin_memcpy(padded, w, (count + 31) / 32 * 34);
+    const Row row = Row::at(Row::kEndsEarly && count < 256 ? padded : w);
+    alignas(32) int8_t codes[256];
+    alignas(32) float scales[16], minima[8] = {};
+    store_scales(scales, row.scales);
+    if constexpr (Row::kHasMinima) _mm256_store_ps(minima, row.minima);
+    for (int pair = 0; pair < 4; ++pair) {
+      const Codes c = codes_of(row, pair);
+      _mm256_store_si256(reinterpret_cast<__m256i*>(codes + 64 * pair), c.first);
+      _mm256_store_si256(reinterpret_cast<__m256i*>(codes + 64 * pair + 32), c.second);
+    }
+    constexpr int kEach = 256 / Row::kScales;
+    for (int64_t i = 0; i < count; ++i)
+      out[begin + i] =
+          scales[i / kEach] * static_cast<float>(codes[i] - Row::kZero) - minima[i / 32];
+  }
+}
+
+template <class Row>
+AXL_TARGET static void decode_plain(const std::byte* w, int64_t cols, float* out) {
+  for (int64_t i = 0; i < cols; i += 16) {
+    alignas(32) float values[16];
+    alignas(32) std::byte last[64] = {};
+    const int64_t count = cols - i < 16 ? cols - i : 16;
+    const std::byte* from = w + i * Row::kBytes;
+    if (count < 16) __builtin_memcpy(last, from, count * Row::kBytes), from = last;
+    const Sums v = values_of(Row(), from);
+    _mm256_store_ps(values, v.first);
+    _mm256_store_ps(values + 8, v.second);
+    __builtin_memcpy(out + i, values, count * sizeof(float));
+  }
+}
 #undef AXL_TARGET
 constexpr PackedProducts kProducts{
     .isa = "avx2",
-    .q8_0 = {multiply_coded<Q8Row>, multiply_coded<Q8Row>},
-    .q4_k = {multiply_coded<Q4Row>, multiply_coded<Q4Row>},
-    .q6_k = {multiply_coded<Q6Row>, multiply_coded<Q6Row>},
+    .q8_0 = {multiply_coded<Q8Row>, nullptr},
+    .q4_k = {multiply_coded<Q4Row>, nullptr},
+    .q6_k = {multiply_coded<Q6Row>, nullptr},
     .bf16 = multiply_plain<Bf16Row>,
     .f16 = multiply_plain<F16Row>,
     .f32 = multiply_plain<F32Row>,
@@ -330,6 +374,23 @@ void quantize_activations(const float* x, int64_t cols, ActivationBlock* out) {
       from = copy;
     }
     quantize_block(from, k % 256 / 32, out[k / 256]);
+  }
+}
+
+void decode_packed_row(ElementType type, const std::byte* w, int64_t cols, float* out) {
+  switch (type) {
+    case ElementType::kQ8_0:
+      return avx2::decode_coded<avx2::Q8Row>(w, cols, out);
+    case ElementType::kQ4_K:
+      return avx2::decode_coded<avx2::Q4Row>(w, cols, out);
+    case ElementType::kQ6_K:
+      return avx2::decode_coded<avx2::Q6Row>(w, cols, out);
+    case ElementType::kBF16:
+      return avx2::decode_plain<avx2::Bf16Row>(w, cols, out);
+    case ElementType::kF16:
+      return avx2::decode_plain<avx2::F16Row>(w, cols, out);
+    default:
+      return avx2::decode_plain<avx2::F32Row>(w, cols, out);
   }
 }
 

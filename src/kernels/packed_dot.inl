@@ -37,6 +37,7 @@ AXL_INLINE short bits_at(const std::byte* p) {
 struct Q8Row {
   static constexpr int64_t kBytes = 8 * 34;
   static constexpr int kScales = 8, kAdded = 128;  // to each weight, where codes are unsigned
+  static constexpr int kZero = 0;                  // the code of a weight of 0, as it is stored
   static constexpr bool kHasMinima = false;
   static constexpr bool kEndsEarly = true;  // rows are padded to 32 elements, not to 256
   const std::byte* w;
@@ -74,7 +75,7 @@ AXL_INLINE Sums less_minima(const Q8Row&, const ActivationBlock&, Sums sum) { re
 
 struct Q4Row {
   static constexpr int64_t kBytes = 144;
-  static constexpr int kScales = 8, kAdded = 0;
+  static constexpr int kScales = 8, kAdded = 0, kZero = 0;
   static constexpr bool kHasMinima = true;
   static constexpr bool kEndsEarly = false;
   const std::byte* w;
@@ -84,12 +85,16 @@ struct Q4Row {
   // low bits of bytes 0-3 and 4-7, the others in the nibbles of 8-11 and the high bits of 0-3 and
   // 4-7.
   AXL_INLINE Q4Row at(const std::byte* w) {
-    uint32_t s[3];
-    __builtin_memcpy(s, w + 4, sizeof(s));
-    const uint32_t high_scales = (s[2] & 0x0f0f0f0f) | (s[0] >> 2 & 0x30303030);
-    const uint32_t high_minima = (s[2] >> 4 & 0x0f0f0f0f) | (s[1] >> 2 & 0x30303030);
-    const __m128i bytes =
-        _mm_set_epi32(high_minima, s[1] & 0x3f3f3f3f, high_scales, s[0] & 0x3f3f3f3f);
+    uint64_t first;
+    uint32_t last;
+    __builtin_memcpy(&first, w + 4, sizeof(first));
+    __builtin_memcpy(&last, w + 12, sizeof(last));
+    const uint64_t nibbles = (last & 0x0f0f0f0f) | uint64_t{last >> 4 & 0x0f0f0f0f} << 32;
+    const uint64_t low = first & 0x3f3f3f3f3f3f3f3f;
+    const uint64_t high = nibbles | (first >> 2 & 0x3030303030303030);
+    // Four scales and four minima in each; then eight of either.
+    const __m128i bytes = _mm_shuffle_epi32(
+        _mm_set_epi64x(static_cast<int64_t>(high), static_cast<int64_t>(low)), 0xd8);
     const __m256 scales = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
     const __m256 minima = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8)));
     return {w, _mm256_mul_ps(scales, _mm256_set1_ps(half_at(w))),
@@ -108,7 +113,7 @@ AXL_INLINE Sums less_minima(const Q4Row& r, const ActivationBlock& x, Sums sum) 
 
 struct Q6Row {
   static constexpr int64_t kBytes = 210;
-  static constexpr int kScales = 16, kAdded = 32;
+  static constexpr int kScales = 16, kAdded = 32, kZero = 32;
   static constexpr bool kHasMinima = false;
   static constexpr bool kEndsEarly = false;
   const std::byte* w;

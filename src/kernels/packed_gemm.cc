@@ -21,13 +21,9 @@ using detail::PlainProduct;
 // Reading this much is worth handing to a thread; with many rows of x, less of it is.
 constexpr int64_t kTileBytes = 16 << 10, kTileBytesOfMany = 4 << 10;
 constexpr int64_t kTileMultiple = 16;  // rows that one panel covers
+constexpr int64_t kDecodedRows = 64;   // enough for the GEMM to be at its best
 
 bool is_plain(ElementType type) { return element_format(type).elements == 1; }
-
-const PackedProducts& products() {
-  return std::string_view(kernel_isa()) == "avx2" ? detail::packed_products().front()
-                                                  : detail::packed_products().back();
-}
 
 auto plain_product(const PackedProducts& set, ElementType type) {
   return type == ElementType::kBF16 ? set.bf16 : type == ElementType::kF16 ? set.f16 : set.f32;
@@ -40,18 +36,39 @@ auto coded_product(const PackedProducts& set, ElementType type, int64_t x_rows) 
   return x_rows < kManyRows ? of.few : of.many;
 }
 
+/// Memory that a thread keeps from product to product.
+template <class T>
+T* room_for(Buffer& room, int64_t count) {
+  if (room.bytes() < sizeof(T) * count) room = Buffer(sizeof(T) * count);
+  return static_cast<T*>(room.data());
+}
+
 /// Rows of activations in 8 bits, in memory that the calling thread keeps from product to product.
 const ActivationBlock* quantize(ConstMat x) {
   thread_local Buffer room;
   const int64_t blocks = (x.cols + ActivationBlock::kElements - 1) / ActivationBlock::kElements;
-  const size_t bytes = sizeof(ActivationBlock) * blocks * x.rows;
-  if (room.bytes() < bytes) room = Buffer(bytes);
-  auto* data = static_cast<ActivationBlock*>(room.data());
+  auto* data = room_for<ActivationBlock>(room, blocks * x.rows);
   for_row_blocks(x.rows, [&](int64_t, int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r)
       detail::quantize_activations(x.row(r), x.cols, data + r * blocks);
   });
   return data;
+}
+
+/// What quantize() rounded x to, as floats.
+ConstMat rounded(ConstMat x, const ActivationBlock* quantized) {
+  thread_local Buffer room;
+  const Mat out(room_for<float>(room, x.size()), x.rows, x.cols);
+  const int64_t blocks = (x.cols + ActivationBlock::kElements - 1) / ActivationBlock::kElements;
+  for_row_blocks(x.rows, [&](int64_t, int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r)
+      for (int64_t k = 0; k < x.cols; ++k) {
+        const ActivationBlock& block = quantized[r * blocks + k / ActivationBlock::kElements];
+        const int64_t i = k % ActivationBlock::kElements;
+        out(r, k) = block.scale[i / 32] * static_cast<float>(block.q[i]);
+      }
+  });
+  return out;
 }
 
 /// Some rows of one run of W, and the column of y that the first of them gives.
@@ -60,12 +77,9 @@ struct Tile {
   int64_t begin, end, column;
 };
 
-// body(tile) for every tile of all runs, on all threads.
-template <class Body>
-void for_each_tile(std::span<const PackedMatrix> w, int64_t tile_bytes, const Body& body) {
-  const auto rows_of = [&](const PackedMatrix& m) {
-    return std::max(kTileMultiple, tile_bytes / m.row_bytes() / kTileMultiple * kTileMultiple);
-  };
+// body(tile) for every tile of all runs, each of rows_of(run) rows, on all threads.
+template <class RowsOf, class Body>
+void for_each_tile(std::span<const PackedMatrix> w, const RowsOf& rows_of, const Body& body) {
   int64_t tiles = 0;
   for (const PackedMatrix& m : w)
     if (!m.empty()) tiles += (m.rows + rows_of(m) - 1) / rows_of(m);
@@ -84,9 +98,22 @@ void for_each_tile(std::span<const PackedMatrix> w, int64_t tile_bytes, const Bo
   });
 }
 
+void multiply_decoded(const Tile& t, ConstMat x, Mat y, Write write) {
+  thread_local Buffer room;
+  const Mat w(room_for<float>(room, (t.end - t.begin) * x.cols), t.end - t.begin, x.cols);
+  for (int64_t i = 0; i < w.rows; ++i)
+    detail::decode_packed_row(t.w->type, t.w->row(t.begin + i), x.cols, w.row(i));
+  gemm_serial(Trans::kNo, x, Trans::kYes, w, y.col_range(t.column, w.rows), write);
+}
+
 }  // namespace
 
-const char* packed_gemm_isa() { return products().isa; }
+const detail::PackedProducts& detail::chosen_packed_products() {
+  return std::string_view(kernel_isa()) == "avx2" ? packed_products().front()
+                                                  : packed_products().back();
+}
+
+const char* packed_gemm_isa() { return detail::chosen_packed_products().isa; }
 
 bool packed_gemm_reads(ElementType type) {
   switch (type) {
@@ -113,14 +140,22 @@ void packed_gemm(ConstMat x, std::span<const PackedMatrix> w, Mat y, Write write
   }
   AXL_CHECK(x.rows == y.rows && columns == y.cols);
   if (x.rows == 0) return;
-  const PackedProducts& set = products();
-  const int64_t tile_bytes = x.rows < kManyRows ? kTileBytes : kTileBytesOfMany;
-  for_each_tile(w, tile_bytes, [&](const Tile& t) {
+  const PackedProducts& set = detail::chosen_packed_products();
+  const bool add = write == Write::kAdd, many = x.rows >= kManyRows;
+  const bool decode = many && (!quantized || !set.q8_0.many);
+  const ConstMat decoded_x = decode && quantized ? rounded(x, quantized) : x;
+  const auto rows_of = [&](const PackedMatrix& m) {
+    if (decode) return kDecodedRows;
+    const int64_t rows = (many ? kTileBytesOfMany : kTileBytes) / m.row_bytes();
+    return std::max(kTileMultiple, rows / kTileMultiple * kTileMultiple);
+  };
+  for_each_tile(w, rows_of, [&](const Tile& t) {
     const std::byte* first = t.w->row(t.begin);
     const int64_t row_bytes = t.w->row_bytes(), rows = t.end - t.begin;
     float* out = y.data + t.column;
-    const bool add = write == Write::kAdd;
-    if (is_plain(t.w->type))
+    if (decode)
+      multiply_decoded(t, is_plain(t.w->type) ? x : decoded_x, y, write);
+    else if (is_plain(t.w->type))
       plain_product(set, t.w->type)(PlainProduct{first, row_bytes, rows, x.cols, x.data, x.stride,
                                                  x.rows, out, y.stride, add});
     else

@@ -73,10 +73,6 @@ double sum_of_squares(const float* x, int64_t n) {
 constexpr int kLanes = AXL_LANES;  // floats in a register
 using Vector = float __attribute__((vector_size(kLanes * sizeof(float))));
 
-// What limits the speed is how early the row is asked for. One Zen 5 core reads 38 GB/s without
-// asking ahead, 41 with 4 or 8 KiB (eight rows at once: 25).
-constexpr int64_t kPrefetchFloats = 1536;
-
 inline Vector load(const float* p) {
   Vector v;
   __builtin_memcpy(&v, p, sizeof(v));
@@ -95,14 +91,11 @@ inline float horizontal_sum(Vector v) {
 }
 
 // Several sums, so that an addition need not wait for the one before it.
-template <bool kPrefetch>
 inline float dot_of(const float* x, const float* y, int64_t n) {
   constexpr int64_t kStep = 64, kSums = kStep / kLanes;
   Vector sums[kSums] = {};
   int64_t i = 0;
   for (; i + kStep <= n; i += kStep) {
-    if (kPrefetch)
-      for (int64_t j = 0; j < kStep; j += 16) __builtin_prefetch(y + i + j + kPrefetchFloats);
 #pragma GCC unroll 8
     for (int64_t s = 0; s < kSums; ++s)
       sums[s] += load(x + i + s * kLanes) * load(y + i + s * kLanes);
@@ -115,11 +108,9 @@ inline float dot_of(const float* x, const float* y, int64_t n) {
   return sum;
 }
 
-float streaming_dot(const float* x, const float* y, int64_t n) { return dot_of<true>(x, y, n); }
-
 void dots(const float* x, const float* y, int64_t stride, int64_t d, float scale, float* out,
           int64_t n) {
-  for (int64_t j = 0; j < n; ++j) out[j] = scale * dot_of<false>(x, y + j * stride, d);
+  for (int64_t j = 0; j < n; ++j) out[j] = scale * dot_of(x, y + j * stride, d);
 }
 
 // Columns [begin, begin + kVectors · kLanes) of the sum stay in registers while all rows pass by.
@@ -266,7 +257,6 @@ const RowKernels AXL_ROW_KERNELS = {
     .add = add,
     .add_scaled = add_scaled,
     .dot = dot,
-    .streaming_dot = streaming_dot,
     .dots = dots,
     .weighted_sum = weighted_sum,
     .sum_of_squares = sum_of_squares,

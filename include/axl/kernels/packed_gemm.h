@@ -12,6 +12,9 @@
 /// For block-coded weights a row of activations is rounded to 8 bits in blocks of 32 neighbours
 /// that share the scale max|x| / 127, and sums within a block are integers: exact, so that every
 /// instruction set gives the same bits. Plain f32, f16 and bf16 weights multiply f32 activations.
+/// With many rows of activations weights are decoded once for all of them: by kernels of our own
+/// for block-coded ones where the CPU has VNNI, else to f32, which the GEMM then multiplies by the
+/// same (rounded) activations.
 namespace axl {
 
 /// The types that packed_gemm multiplies: f32, f16, bf16, q8_0, q4_k, q6_k.
@@ -72,7 +75,7 @@ struct PackedProducts {
   const char* isa;
   struct Coded {
     void (*few)(const CodedProduct&);
-    void (*many)(const CodedProduct&);  ///< the best for kManyRows rows of x and more
+    void (*many)(const CodedProduct&);  ///< for kManyRows rows of x and more, or null
   };
   Coded q8_0, q4_k, q6_k;
   void (*bf16)(const PlainProduct&);
@@ -81,6 +84,10 @@ struct PackedProducts {
 };
 /// Those that this CPU runs, the best last.
 std::span<const PackedProducts> packed_products();
+/// The one that kernel_isa() allows.
+const PackedProducts& chosen_packed_products();
+/// A row of one of the types that packed_gemm_reads.
+void decode_packed_row(ElementType type, const std::byte* w, int64_t cols, float* out);
 /// Rounds a row of activations to 8 bits.
 void quantize_activations(const float* x, int64_t cols, ActivationBlock* out);
 
