@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "axl/kernels/gemm.h"
 #include "row_kernels.h"
 
 namespace axl {
@@ -86,13 +85,13 @@ void attention_head(const AttentionHeads& a, int64_t head, int64_t block, ConstM
   // block sees what its one query sees.
   if (q.rows == 1 && a.query_begin > 0 && keys > 0)
     return attend_alone(qh.data, kh, vh, scale, oh.data, &lse(0, head), scratch);
-  gemm_serial(Trans::kNo, qh, Trans::kYes, kh, scores, Write::kAssign, scale);
+  gemm_serial(Trans::kNo, qh, Trans::kYes, kh, scores, Write::kAssign, scale, a.precision);
   for (int64_t i = 0; i < count; ++i) {
     const Visible v = range.of(begin + i);
     lse(begin + i, head) = v.end > 0 ? softmax_row(scores.row(i), v, keys) : 0.0f;
     if (v.end == 0) std::fill_n(scores.row(i), keys, 0.0f);
   }
-  gemm_serial(Trans::kNo, scores, Trans::kNo, vh, oh, Write::kAssign);
+  gemm_serial(Trans::kNo, scores, Trans::kNo, vh, oh, Write::kAssign, 1.0f, a.precision);
   for (int64_t i = 0; i < count; ++i)  // 0 · v could be −0
     if (a.visible(begin + i, k.rows) == 0) std::fill_n(oh.row(i), oh.cols, 0.0f);
 }
@@ -115,18 +114,20 @@ void attention_head_backward(const AttentionHeads& a, int64_t head, ConstMat q, 
     const Mat p(scratch, count, keys), dp(scratch + count * keys, count, keys);
 
     const float scale = 1.0f / std::sqrt(static_cast<float>(qh.cols));
-    gemm_serial(Trans::kNo, qh, Trans::kYes, kh, p, Write::kAssign, scale);
-    gemm_serial(Trans::kNo, doh, Trans::kYes, vh, dp, Write::kAssign);
+    gemm_serial(Trans::kNo, qh, Trans::kYes, kh, p, Write::kAssign, scale, a.precision);
+    gemm_serial(Trans::kNo, doh, Trans::kYes, vh, dp, Write::kAssign, 1.0f, a.precision);
     for (int64_t i = 0; i < count; ++i) {
       probabilities_again(p.row(i), lse(begin + i, head), range.of(begin + i), keys);
     }
-    gemm_serial(Trans::kYes, p, Trans::kNo, doh, dv_head.row_range(range.begin, keys), Write::kAdd);
+    gemm_serial(Trans::kYes, p, Trans::kNo, doh, dv_head.row_range(range.begin, keys), Write::kAdd,
+                1.0f, a.precision);
     // ds = p · (dp − Σ p·dp) · scale, over dp. The sum equals d_out·out, but taken this way it
     // cancels exactly where a query sees a single key.
     for (int64_t i = 0; i < count; ++i)
       row_kernels().softmax_backward(p.row(i), dp.row(i), scale, keys);
-    gemm_serial(Trans::kNo, dp, Trans::kNo, kh, dqh, Write::kAssign);
-    gemm_serial(Trans::kYes, dp, Trans::kNo, qh, dk_head.row_range(range.begin, keys), Write::kAdd);
+    gemm_serial(Trans::kNo, dp, Trans::kNo, kh, dqh, Write::kAssign, 1.0f, a.precision);
+    gemm_serial(Trans::kYes, dp, Trans::kNo, qh, dk_head.row_range(range.begin, keys), Write::kAdd,
+                1.0f, a.precision);
   }
 }
 

@@ -3,18 +3,14 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "axl/base/parallel.h"
-#include "axl/kernels/gemm.h"
-#include "axl/tensor/arena.h"
+#include "axl/kernels/bf16_operand.h"
 
 // Operands are rounded to bf16 while they are packed, in pairs of neighbours along k, which is what
 // VDPBF16PS multiplies: acc[j] += a.low · b[j].low + a.high · b[j].high for 16 columns j at once.
 // B is packed whole, once; each block of rows of A by the thread that multiplies it.
 //
-// oneDNN 2.7 multiplies operands that are bf16 already 10 to 20 % faster, but ours are f32. With
-// the conversion it is 0 to 15 % faster in forward products of 4096 rows and 1 to 9 % slower in
-// weight gradients; it would want buffers for the converted operands and a primitive for every
-// shape.
+// oneDNN multiplies operands that are bf16 already 5 to 15 % faster, but ours are f32: it would
+// want buffers for the converted operands and a primitive for every shape.
 
 // What Precision::kBf16 needs of the CPU, whatever the rest is compiled for.
 #define AXL_AVX512_BF16 __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
@@ -31,11 +27,6 @@ constexpr int64_t kMaxPairs = 192;
 constexpr int64_t kMaxBlockRows = 8 * kRows;
 // Packing so many pairs of B takes about 10 µs, and waking other threads nearly as long.
 constexpr int64_t kMinParallelPairs = 1 << 17;
-
-struct Operand {
-  ConstMat x;
-  bool k_in_rows;  ///< element (i, k) is x(k, i), not x(i, k)
-};
 
 int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
@@ -114,13 +105,10 @@ AXL_AVX512_BF16 void pack_rows_transposed(ConstMat x, int64_t k0, int64_t pairs,
 }
 
 // out [rows][stride]: rows of x as they are.
-AXL_AVX512_BF16 void pack_rows(ConstMat x, int64_t k0, int64_t pairs, int64_t begin, int64_t rows,
-                               int64_t stride, Pair* out) {
-  for (int64_t r = 0; r < rows; ++r) {
-    const float* row = x.row(begin + r) + k0;
+AXL_AVX512_BF16 void pack_rows(ConstMat x, int64_t pairs, int64_t stride, Pair* out) {
+  for (int64_t r = 0; r < x.rows; ++r)
     for (int64_t p = 0; p < pairs; p += kLanes)
-      _mm512_storeu_si512(out + r * stride + p, neighbours(row + 2 * p, x.cols - k0 - 2 * p));
-  }
+      _mm512_storeu_si512(out + r * stride + p, neighbours(x.row(r) + 2 * p, x.cols - 2 * p));
 }
 
 /// Where a tile of C goes.
@@ -140,9 +128,17 @@ AXL_AVX512_BF16 void store(const Target& t, int64_t row, int64_t begin, __m512 s
   _mm512_mask_storeu_ps(c, mask, value);
 }
 
-// Pair p of row r of A stands at a[r · row_stride + p · pair_stride].
-AXL_AVX512_BF16 void multiply_tile(const Pair* a, int64_t row_stride, int64_t pair_stride,
-                                   const Pair* b, int64_t pairs, const Target& target) {
+// Pair p of row r of A stands at a[r · kRowStride + p · kPairStride]: constants, so that addresses
+// cost no instructions.
+template <int64_t kRowStride, int64_t kPairStride>
+AXL_AVX512_BF16 void multiply_tile(const Pair* a, const Pair* b, int64_t pairs,
+                                   const Target& target) {
+  // C comes from beyond the caches while the sums are made: without asking early, a product of
+  // K = 256 waits 15 % of its time for it.
+  for (int64_t r = 0; r < target.rows; ++r) {
+    __builtin_prefetch(target.c + r * target.stride, 1);
+    __builtin_prefetch(target.c + r * target.stride + kLanes, 1);
+  }
   __m512 sums[kRows][2];
   for (auto& row : sums) row[0] = row[1] = _mm512_setzero_ps();
   for (int64_t p = 0; p < pairs; ++p) {
@@ -150,11 +146,11 @@ AXL_AVX512_BF16 void multiply_tile(const Pair* a, int64_t row_stride, int64_t pa
     const __m512bh b1 = (__m512bh)_mm512_load_si512(b + p * kCols + kLanes);
 #pragma GCC unroll 12
     for (int64_t r = 0; r < kRows; ++r) {
-      const __m512bh ar = (__m512bh)_mm512_set1_epi32(a[r * row_stride]);
+      const __m512bh ar = (__m512bh)_mm512_set1_epi32(a[r * kRowStride]);
       sums[r][0] = _mm512_dpbf16_ps(sums[r][0], ar, b0);
       sums[r][1] = _mm512_dpbf16_ps(sums[r][1], ar, b1);
     }
-    a += pair_stride;
+    a += kPairStride;
   }
 #pragma GCC unroll 12
   for (int64_t r = 0; r < kRows; ++r) {
@@ -164,11 +160,105 @@ AXL_AVX512_BF16 void multiply_tile(const Pair* a, int64_t row_stride, int64_t pa
   }
 }
 
-/// This thread's room for a packed B, kept from product to product.
-Pair* packed_b(int64_t pairs) {
-  thread_local Buffer room;
-  if (room.bytes() < sizeof(Pair) * pairs) room = Buffer(sizeof(Pair) * pairs);
-  return static_cast<Pair*>(room.data());
+/// How K is cut: into equal blocks that depend on K alone, and so do the sums.
+struct Depth {
+  explicit Depth(int64_t k)
+      : all_pairs((k + 1) / 2),
+        blocks((all_pairs + kMaxPairs - 1) / kMaxPairs),
+        block_pairs(round_up((all_pairs + blocks - 1) / blocks, kLanes)) {}
+  int64_t pairs_of(int64_t block) const {
+    return std::clamp<int64_t>(all_pairs - block * block_pairs, 0, block_pairs);
+  }
+  int64_t all_pairs, blocks, block_pairs;
+};
+
+/// op(B) [K, N] as panels of kCols columns, each [pairs][kCols].
+struct PackedB {
+  PackedB(int64_t k, int64_t n, void* room)
+      : depth(k), panels((n + kCols - 1) / kCols), data(static_cast<Pair*>(room)) {}
+  size_t bytes() const { return sizeof(Pair) * panels * kCols * depth.all_pairs; }
+  Pair* at(int64_t panel, int64_t block) const {
+    return data + (panel * depth.all_pairs + block * depth.block_pairs) * kCols;
+  }
+  Depth depth;
+  int64_t panels;
+  Pair* data;
+};
+
+PackedB packed(Trans tb, ConstMat b, Buffer& room) {
+  PackedB to(tb == Trans::kNo ? b.rows : b.cols, tb == Trans::kNo ? b.cols : b.rows, nullptr);
+  if (room.bytes() < to.bytes()) room = Buffer(to.bytes());
+  to.data = static_cast<Pair*>(room.data());
+  const auto pack = [&](int64_t i) {
+    const int64_t block = i / to.panels, panel = i % to.panels;
+    const int64_t k0 = 2 * block * to.depth.block_pairs, pairs = to.depth.pairs_of(block);
+    if (tb == Trans::kNo)
+      pack_columns(b, k0, pairs, panel * kCols, kCols, to.at(panel, block));
+    else
+      pack_rows_transposed(b, k0, pairs, panel * kCols, to.at(panel, block));
+  };
+  const int64_t count = to.panels * to.depth.blocks;
+  if (to.bytes() >= sizeof(Pair) * kMinParallelPairs)
+    parallel_for(count, pack);
+  else
+    for (int64_t i = 0; i < count; ++i) pack(i);
+  return to;
+}
+
+/// Asks for the part of A that is packed next, some rows with each of `tiles` tiles: packing it
+/// would wait for it otherwise, up to a tenth of a product's time.
+class Ahead {
+ public:
+  Ahead(ConstMat next, int64_t tiles) : next_(next), tiles_(tiles) {}
+  void one_tile() {
+    for (const int64_t end = ++tile_ * next_.rows / tiles_; row_ < end; ++row_)
+      for (int64_t i = 0; i < next_.cols; i += kLanes)
+        __builtin_prefetch(next_.row(row_) + i, 0, 2);
+  }
+
+ private:
+  ConstMat next_;
+  int64_t tiles_, tile_ = 0, row_ = 0;
+};
+
+// The part of A, [M, K] or transposed, with rows [begin, begin + rows) of op(A) and a block of k.
+ConstMat part_of(Trans ta, ConstMat a, int64_t begin, int64_t rows, const Depth& depth,
+                 int64_t block) {
+  if (block >= depth.blocks) return {};
+  const int64_t k0 = 2 * block * depth.block_pairs, depth_left = ta == Trans::kNo ? a.cols : a.rows;
+  const int64_t count = std::min(2 * depth.pairs_of(block), depth_left - k0);
+  return ta == Trans::kNo ? a.row_range(begin, rows).col_range(k0, count)
+                          : a.row_range(k0, count).col_range(begin, rows);
+}
+
+// C = alpha · op(A) · B of at most kMaxBlockRows rows of op(A), [begin, begin + rows).
+void multiply_rows(Trans ta, ConstMat a, int64_t begin, int64_t rows, const PackedB& b, Mat c,
+                   bool add, float alpha) {
+  alignas(64) thread_local Pair room[kMaxBlockRows * kMaxPairs];
+  for (int64_t block = 0; block < b.depth.blocks; ++block) {
+    const int64_t pairs = b.depth.pairs_of(block);
+    const ConstMat part = part_of(ta, a, begin, rows, b.depth, block);
+    if (ta == Trans::kNo)
+      pack_rows(part, pairs, kMaxPairs, room);
+    else
+      for (int64_t r = 0; r < rows; r += kRows)
+        pack_columns(part, 0, pairs, r, kRows, room + r * kMaxPairs);
+    Ahead ahead(part_of(ta, a, begin, rows, b.depth, block + 1),
+                b.panels * ((rows + kRows - 1) / kRows));
+    for (int64_t col = 0; col < c.cols; col += kCols) {
+      for (int64_t r = 0; r < rows; r += kRows) {
+        ahead.one_tile();
+        const Pair *tile = room + r * kMaxPairs, *panel = b.at(col / kCols, block);
+        const int64_t tile_rows = std::min(kRows, rows - r);
+        const Target target{c.row(begin + r) + col, c.stride, tile_rows,
+                            c.cols - col,           alpha,    add || block > 0};
+        if (ta == Trans::kNo)
+          multiply_tile<kMaxPairs, 1>(tile, panel, pairs, target);
+        else
+          multiply_tile<1, kRows>(tile, panel, pairs, target);
+      }
+    }
+  }
 }
 
 }  // namespace
@@ -178,56 +268,28 @@ bool cpu_has_bf16() {
 }
 
 void gemm_bf16(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write, float alpha) {
-  const int64_t k = ta == Trans::kNo ? a.cols : a.rows, all_pairs = (k + 1) / 2;
-  const int64_t k_blocks = (all_pairs + kMaxPairs - 1) / kMaxPairs;
-  const int64_t block_pairs = round_up((all_pairs + k_blocks - 1) / k_blocks, kLanes);
-  const auto pairs_of = [&](int64_t block) {
-    return std::clamp<int64_t>(all_pairs - block * block_pairs, 0, block_pairs);
-  };
-
-  const int64_t panels = (c.cols + kCols - 1) / kCols;
-  Pair* const packed = packed_b(panels * kCols * all_pairs);
-  const auto panel_at = [&](int64_t panel, int64_t block) {
-    return packed + (panel * all_pairs + block * block_pairs) * kCols;
-  };
-  const auto pack = [&](int64_t i) {
-    const int64_t block = i / panels, panel = i % panels, k0 = 2 * block * block_pairs;
-    if (tb == Trans::kNo)
-      pack_columns(b, k0, pairs_of(block), panel * kCols, kCols, panel_at(panel, block));
-    else
-      pack_rows_transposed(b, k0, pairs_of(block), panel * kCols, panel_at(panel, block));
-  };
-  if (all_pairs * c.cols >= kMinParallelPairs)
-    parallel_for(panels * k_blocks, pack);
-  else
-    for (int64_t i = 0; i < panels * k_blocks; ++i) pack(i);
-
-  const int64_t row_stride = ta == Trans::kNo ? block_pairs : 1;
-  const int64_t pair_stride = ta == Trans::kNo ? 1 : kRows;
-  const int64_t share = c.rows / (4 * num_threads());  // a few blocks for each thread
-  const int64_t block_rows = std::clamp(round_up(share, kRows), kRows, kMaxBlockRows);
-  parallel_for_dynamic((c.rows + block_rows - 1) / block_rows, [&](int64_t i) {
-    alignas(64) thread_local Pair room[kMaxBlockRows * kMaxPairs];
-    const int64_t begin = i * block_rows, rows = std::min(block_rows, c.rows - begin);
-    for (int64_t block = 0; block < k_blocks; ++block) {
-      const int64_t pairs = pairs_of(block), k0 = 2 * block * block_pairs;
-      if (ta == Trans::kNo) {
-        pack_rows(a, k0, pairs, begin, rows, block_pairs, room);
-      } else {
-        for (int64_t r = 0; r < rows; r += kRows)
-          pack_columns(a, k0, pairs, begin + r, kRows, room + r * block_pairs);
-      }
-      for (int64_t panel = 0; panel < panels; ++panel) {
-        const int64_t col = panel * kCols;
-        for (int64_t r = 0; r < rows; r += kRows) {
-          multiply_tile(room + r * block_pairs, row_stride, pair_stride, panel_at(panel, block),
-                        pairs,
-                        {c.row(begin + r) + col, c.stride, std::min(kRows, rows - r), c.cols - col,
-                         alpha, write == Write::kAdd || block > 0});
-        }
-      }
-    }
+  thread_local Buffer room;
+  const PackedB right = packed(tb, b, room);
+  for_bf16_row_blocks(c.rows, [&](int64_t begin, int64_t count) {
+    multiply_rows(ta, a, begin, count, right, c, write == Write::kAdd, alpha);
   });
 }
 
 }  // namespace axl::detail
+
+namespace axl {
+
+Bf16Operand::Bf16Operand(Trans tb, ConstMat b, Buffer& room)
+    : k_(tb == Trans::kNo ? b.rows : b.cols),
+      n_(tb == Trans::kNo ? b.cols : b.rows),
+      packed_(detail::packed(tb, b, room).data) {}
+
+void Bf16Operand::multiply(ConstMat a, Mat c, Write write) const {
+  AXL_CHECK(a.cols == k_ && a.rows == c.rows && c.cols == n_);
+  const detail::PackedB right(k_, n_, packed_);
+  for (int64_t begin = 0; begin < c.rows; begin += detail::kMaxBlockRows)
+    detail::multiply_rows(Trans::kNo, a, begin, std::min(detail::kMaxBlockRows, c.rows - begin),
+                          right, c, write == Write::kAdd, 1.0f);
+}
+
+}  // namespace axl

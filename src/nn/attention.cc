@@ -5,17 +5,25 @@
 namespace axl {
 namespace {
 
+// Rows whose rotation is worth waking other threads for, once for all sequences.
+constexpr int64_t kMinParallelRows = 256;
+
 void rotate_rows(const RopeTable& table, const Segments& segments, int64_t factor,
                  bool byte_positions, bool inverse, Mat x) {
   const int64_t step = byte_positions ? factor : 1;
-  for (const Segment& s : segments) {
+  const auto rotate = [&](int64_t i) {
+    const Segment& s = segments[i];
     const int64_t first = byte_positions ? factor * (s.begin + 1) - 1 : s.begin;
     rope(x.row_range(s.row, s.count), table, first, step, inverse);
-  }
+  };
+  const auto sequences = static_cast<int64_t>(segments.size());
+  if (sequences >= num_threads() && x.rows >= kMinParallelRows)
+    return parallel_for(sequences, rotate);
+  for (int64_t i = 0; i < sequences; ++i) rotate(i);  // each on all threads, if it is long
 }
 
-AttentionHeads heads_of(const AttentionPlan& plan, const Segment& queries) {
-  return {plan.heads, queries.begin, plan.query_factor, plan.key_factor, plan.window};
+AttentionHeads heads_of(const AttentionPlan& plan, const Segment& queries, Precision precision) {
+  return {plan.heads, queries.begin, plan.query_factor, plan.key_factor, plan.window, precision};
 }
 
 // Keys and values of one sequence: its rows of kv, or its cache.
@@ -60,7 +68,7 @@ void Attention::attend(const AttentionPlan& plan, ConstMat q, ConstMat kv,
     const Segment& s = (*plan.queries)[sequence];
     if (block * kQueryBlock >= s.count) return;
     const ConstMat keys = keys_and_values(plan, sequence, kv, cache);
-    attention_head(heads_of(plan, s), head, block, q.row_range(s.row, s.count),
+    attention_head(heads_of(plan, s, scratch.precision), head, block, q.row_range(s.row, s.count),
                    keys.col_range(0, d), keys.col_range(d, d), out.row_range(s.row, s.count),
                    lse.row_range(s.row, s.count), scratch.attention.row(thread_index()));
   };
@@ -78,7 +86,7 @@ void Attention::attend_backward(const AttentionPlan& plan, ConstMat q, ConstMat 
     const Segment &s = (*plan.queries)[sequence], &t = (*plan.keys)[sequence];
     const ConstMat keys = kv.row_range(t.row, t.count);
     const Mat d_keys = dkv.row_range(t.row, t.count);
-    attention_head_backward(heads_of(plan, s), head, q.row_range(s.row, s.count),
+    attention_head_backward(heads_of(plan, s, scratch.precision), head, q.row_range(s.row, s.count),
                             keys.col_range(0, d), keys.col_range(d, d),
                             lse.row_range(s.row, s.count), d_out.row_range(s.row, s.count),
                             dq.row_range(s.row, s.count), d_keys.col_range(0, d),

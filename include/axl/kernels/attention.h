@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "axl/tensor/view.h"
+#include "axl/kernels/gemm.h"
 
 namespace axl {
 
@@ -19,6 +19,7 @@ struct AttentionHeads {
   int64_t heads = 1;
   int64_t query_begin = 0, query_factor = 1, key_factor = 1;
   int64_t window = 0;  ///< of the keys that have ended, a query reads the last so many; 0 all
+  Precision precision = Precision::kF32;  ///< of the products; softmax is f32
 
   /// A query reads keys [first_visible, visible).
   int64_t first_visible(int64_t query, int64_t keys) const {
