@@ -10,6 +10,7 @@ Action setup_compress(CLI::App& app, Globals& globals);
 Action setup_decompress(CLI::App& app, Globals& globals);
 Action setup_info(CLI::App& app, Globals& globals);
 Action setup_quantize(CLI::App& app, Globals& globals);
+Action setup_export_gguf(CLI::App& app, Globals& globals);
 Action setup_bench(CLI::App& app, Globals& globals);
 Action setup_plot(CLI::App& app, Globals& globals);
 Action setup_tune(CLI::App& app, Globals& globals);
@@ -24,6 +25,8 @@ constexpr Command kCommands[] = {
     {"info", "dimensions, size and cost of a model or configuration", setup_info},
     {"quantize", "writes a model in 16, 8 or about 5 bits per weight, for fast generation",
      setup_quantize},
+    {"export-gguf", "writes the fine head as a GGUF file for llama.cpp and Ollama",
+     setup_export_gguf},
     {"bench", "measures training, generating and products against this machine's ceiling",
      setup_bench},
     {"tune", "finds the learning rate for your files within a time budget", setup_tune},

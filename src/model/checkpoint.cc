@@ -7,7 +7,7 @@
 
 #include "axl/base/format.h"
 #include "axl/formats/safetensors.h"
-#include "axl/model/quantized.h"
+#include "axl/model/gguf_model.h"
 #include "axl/tensor/half.h"
 
 namespace axl {
@@ -88,12 +88,12 @@ void save_model(const Model& model, const fs::path& dir,
 
 ModelConfig load_model_config(const fs::path& path) {
   const fs::path weights = weights_file(path);
-  return is_gguf(weights) ? quantized_model_config(weights) : config_of(SafetensorsFile(weights));
+  return is_gguf(weights) ? gguf_model_config(weights) : config_of(SafetensorsFile(weights));
 }
 
 Model load_model(const fs::path& path) {
   const fs::path weights = weights_file(path);
-  if (is_gguf(weights)) return load_quantized(weights);
+  if (is_gguf(weights)) return load_gguf_model(weights);
   const SafetensorsFile file(weights);
   const std::string name = file.path().string();
   const ModelConfig parsed = config_of(file);

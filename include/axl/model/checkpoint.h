@@ -22,10 +22,10 @@ std::string recall_tensor(int64_t order);
 /// The configuration of a model that load_model() reads. Throws Error.
 ModelConfig load_model_config(const std::filesystem::path& path);
 
-/// Reads a model directory, a .safetensors file (f32 or bf16) or a .gguf file of `axl quantize`,
-/// which stays mapped (model/quantized.h). Throws Error for anything that is
-/// not a complete, finite model with a valid configuration: wrong shapes, missing or surplus
-/// tensors, NaN, a checksum that does not match.
+/// Reads a model directory, a .safetensors file (f32 or bf16) or a .gguf file that axl wrote
+/// (model/gguf_model.h). Throws Error for anything that is not a complete, finite model with a
+/// valid configuration: wrong shapes, missing or surplus tensors, NaN, a checksum that does not
+/// match.
 Model load_model(const std::filesystem::path& path);
 
 }  // namespace axl

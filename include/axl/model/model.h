@@ -20,6 +20,10 @@ struct StoredParameters {
   std::shared_ptr<const void> owner;     ///< keeps them alive
 };
 
+/// What the output matrix reads: the fused state of all scales, or the fine stack's own before any
+/// cross-scale layer, without memories' votes. The latter is what a llama GGUF file holds.
+enum class Head { kFused, kFine };
+
 /// The multi-scale byte-level transformer: causal language model over 256 byte ids, BOS and EOS.
 ///
 ///   x₁ = E[ids];  x_s = W_down,s [x₁ of the group's s bytes]
@@ -66,6 +70,7 @@ class Model {
     add_votes(a);
   }
   void fine_logits(Activations& a) const { head(a.states[0][0], a); }
+  void logits(Head of, Activations& a) const { of == Head::kFused ? logits(a) : fine_logits(a); }
 
   /// What a training pass over B whole sequences found.
   struct Loss {
