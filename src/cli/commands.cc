@@ -4,6 +4,7 @@ namespace axl {
 
 // A new subcommand is a file cmd_<name>.cc, its setup function here and a line in the table.
 Action setup_train(CLI::App& app, Globals& globals);
+Action setup_distill(CLI::App& app, Globals& globals);
 Action setup_generate(CLI::App& app, Globals& globals);
 Action setup_eval_ppl(CLI::App& app, Globals& globals);
 Action setup_compress(CLI::App& app, Globals& globals);
@@ -18,6 +19,8 @@ Action setup_tune(CLI::App& app, Globals& globals);
 namespace {
 constexpr Command kCommands[] = {
     {"train", "trains a model on your files", setup_train},
+    {"distill", "trains a model on your files and on what another model predicts for them",
+     setup_distill},
     {"generate", "continues a text", setup_generate},
     {"eval-ppl", "scores files: bits per byte and perplexity", setup_eval_ppl},
     {"compress", "makes a file smaller by the model's predictions, without loss", setup_compress},

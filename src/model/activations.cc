@@ -76,6 +76,7 @@ void Activations::plan(Arena& arena, const ModelConfig& c, int64_t max_rows, Mod
   head_rstd = arena.matrix(max_rows, 1);
   logits = arena.matrix(max_rows, kVocab);
   nll = arena.matrix(max_rows, 1);
+  kl = arena.matrix(max_rows, 1);
 
   scratch.normed = arena.matrix(max_rows, d);
   scratch.d_normed = arena.matrix(max_rows, d);  // cross-scale blocks use it in forward too

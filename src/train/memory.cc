@@ -6,6 +6,7 @@
 #include "axl/model/activations.h"
 #include "axl/train/optimizer.h"
 #include "axl/train/table_optimizer.h"
+#include "axl/train/teacher.h"
 
 namespace axl {
 namespace {
@@ -26,7 +27,7 @@ int64_t training_bytes(const ModelConfig& model, const TrainConfig& train) {
   // A save makes the tables' bf16 copies.
   const int64_t tables = parameter_count(table) - parameter_count(dense);
   const int64_t rows = train.batch_size * model.max_seq_len;
-  return sizeof(float) * floats + sizeof(uint16_t) * tables +
+  return teacher_bytes(model, train) + sizeof(float) * floats + sizeof(uint16_t) * tables +
          TableOptimizer::required_bytes(table, rows) + 3 * recall_bytes(model) + rope_bytes(model) +
          Activations::required_bytes(model, rows, Activations::Mode::kTraining);
 }

@@ -43,6 +43,7 @@ void save_run_state(const std::filesystem::path& dir, const RunState& state, con
                      {"recent_loss", format("{}", state.recent_loss)},
                      {"seed", format("{}", state.seed)},
                      {"corpus_fingerprint", format("{}", state.corpus_fingerprint)},
+                     {"teacher", format("{}", state.teacher)},
                      {"optimizer", state.optimizer}});
 }
 
@@ -69,6 +70,8 @@ RunState load_run_state(const std::filesystem::path& dir, Model& model,
   state.recent_loss = number<double>(file, "recent_loss");
   state.seed = number<uint64_t>(file, "seed");
   state.corpus_fingerprint = number<uint64_t>(file, "corpus_fingerprint");
+  // Runs of an axl without distillation do not mention it.
+  if (file.metadata().count("teacher")) state.teacher = number<uint64_t>(file, "teacher");
   file.read_floats("weights", {model.parameter_count()}, model.data());
   for (const OptimizerState& s : optimizer)
     file.read_floats("optimizer." + s.name, {s.count}, s.data);

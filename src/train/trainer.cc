@@ -74,6 +74,10 @@ Trainer::Trainer(const Config& config, const Corpus& train, const Corpus* holdou
       schedule_(make_schedule(config_.train, config_.train.lr)),
       table_schedule_(make_schedule(config_.train, config_.train.table_lr)),
       limits_(run_limits(config_.train)),
+      teacher_(config_.train.teacher.empty()
+                   ? nullptr
+                   : std::make_unique<Teacher>(config_.train, config_.model.max_seq_len,
+                                               training_precision(config_.train))),
       sampler_(train, config_.model.max_seq_len, config_.train.batch_size, config_.train.seed) {
   batch_.sequences = config.train.batch_size;
   batch_.length = config.model.max_seq_len;
@@ -162,6 +166,7 @@ StepReport Trainer::train_step() {
   activations_.lay_out(whole_sequences(batch_.sequences, batch_.length));
 
   activations_.cross_fit = {batch_.odd, &odd_, &even_};
+  if (teacher_) activations_.soft_targets = teacher_->predict(batch_);
   grads_.zero();
   const Model::Loss loss = model_.forward_backward(
       batch_.ids, batch_.targets, config_.train.fine_loss_weight, activations_, grads_.weights);
@@ -170,6 +175,7 @@ StepReport Trainer::train_step() {
   optimizer_->update(model_.data(), grads_.memory.floats(), lr, gradient_scale(norm), ++step_);
   table_optimizer_.update(model_.data(), Model::table_gradient(activations_), table_lr);
   activations_.cross_fit = {};
+  activations_.soft_targets = {};
 
   recent_loss_ = step_ == 1 ? loss.nats : 0.95 * recent_loss_ + 0.05 * loss.nats;
   alpha_ = Model::mean_alpha(activations_);
@@ -178,6 +184,7 @@ StepReport Trainer::train_step() {
           .bytes = static_cast<uint64_t>(step_ * step_bytes()),
           .loss = loss.nats,
           .fine_loss = loss.fine_nats,
+          .teacher_kl = loss.kl,
           .learning_rate = lr,
           .gradient_norm = norm,
           .bytes_per_s = step_bytes() / seconds_since(begin),
@@ -256,6 +263,11 @@ bool Trainer::resume(const std::filesystem::path& dir) {
         format("{}: the run was trained on other files than given now, or they have changed; "
                "resume it with the same data, {}",
                dir.string(), begin_anew));
+  if (state.teacher != (teacher_ ? teacher_->checksum() : 0))
+    throw Error(
+        format("{}: the run learned from another teacher than train.teacher names now ('{}'), or "
+               "that has changed; resume it with its own, {}",
+               dir.string(), config_.train.teacher, begin_anew));
   step_ = state.step;
   earlier_seconds_ = state.seconds;
   recent_loss_ = state.recent_loss;
@@ -283,6 +295,7 @@ void Trainer::save(const std::filesystem::path& dir, const TrainCallbacks& call)
                        .recent_loss = recent_loss_,
                        .seed = static_cast<uint64_t>(config_.train.seed),
                        .corpus_fingerprint = corpus_.fingerprint(),
+                       .teacher = teacher_ ? teacher_->checksum() : 0,
                        .optimizer = config_.train.optimizer};
   save_run_state(dir, state, model_, optimizer_state());
   save_model(model_, dir, {{"axl_step", format("{}", step_)}});

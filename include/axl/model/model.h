@@ -76,11 +76,14 @@ class Model {
   struct Loss {
     double nats = 0;       ///< mean cross-entropy of the logits over scored targets
     double fine_nats = 0;  ///< of the fine logits; 0 when their weight is 0
+    double kl = 0;         ///< with a teacher: its mean divergence from the softened logits
+    double fine_kl = 0;    ///< and from the fine ones
     int64_t scored = 0;    ///< targets
-    /// What was differentiated.
+    /// What was differentiated, without a teacher.
     double total(double fine_weight) const { return nats + fine_weight * fine_nats; }
   };
-  /// Forward, loss = nats + fine_weight · fine_nats, and backward: adds to `grads`, the gradient's
+  /// Forward, loss = nats + fine_weight · fine_nats (with a.soft_targets alpha T² kl + (1 − alpha)
+  /// nats in place of each nats), and backward: adds to `grads`, the gradient's
   /// Weights. targets [R], negative where not scored; a must be planned for training.
   Loss forward_backward(std::span<const int32_t> ids, std::span<const int32_t> targets,
                         float fine_weight, Activations& a, const Weights& grads) const;
@@ -112,8 +115,12 @@ class Model {
   void run_cross(int64_t layer, Activations& a, const Cache* cache) const;
   void fuse(Activations& a, const Cache* cache) const;
   void head(ConstMat h, Activations& a) const;
-  double head_backward(ConstMat h, bool votes, std::span<const int32_t> targets, float scale,
-                       Activations& a, Mat dh, const Weights& grads) const;
+  /// The means of a.nll and a.kl over scored targets.
+  struct HeadLoss {
+    double nats = 0, kl = 0;
+  };
+  HeadLoss head_backward(ConstMat h, bool votes, std::span<const int32_t> targets, float scale,
+                         Activations& a, Mat dh, const Weights& grads) const;
   void backward(std::span<const int32_t> ids, bool fine, Activations& a,
                 const Weights& grads) const;
   void fuse_backward(Activations& a, const Weights& grads) const;

@@ -29,6 +29,9 @@ struct TrainConfig {
   double min_lr_ratio = 0.0;  ///< where the cosine ends, as a share of lr
   double grad_clip = 1.0;     ///< global norm; 0 off
   double fine_loss_weight = 0.0;
+  std::string teacher;  ///< a model to learn from; empty: from the text alone
+  double distill_temperature = 2;
+  double distill_alpha = 0.7;  ///< the teacher's share of the loss
   std::string precision = "auto";
   std::string max_time;            ///< "3m"; empty: no limit
   int64_t steps = 0;               ///< 0: no limit
