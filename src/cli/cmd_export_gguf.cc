@@ -24,10 +24,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr int64_t kMostCarried = int64_t{64} << 20;
 constexpr const char* kModelfileMark = "# Written by axl export-gguf.";
 
 struct Options {
   std::string type = "f16";
+  bool with_axl = false;
 };
 
 LlamaType llama_type(const std::string& name) {
@@ -156,6 +158,23 @@ void print_scores(const Scores& s) {
                100 * (*s.exported / s.full.value_or(*s.fine) - 1));
 }
 
+/// The whole model as the bytes of a file that axl maps, for --with-axl.
+std::vector<uint8_t> whole_model(const Model& model, const std::string& name) {
+  if (model.config().n_scales() == 1)
+    throw UsageError("--with-axl: the model has one scale, so the file holds all of it anyway");
+  const TemporaryDirectory dir;
+  const fs::path file = dir.path() / "model.gguf";
+  save_quantized(model, QuantizedType::kBF16, file, name);
+  const auto bytes = static_cast<int64_t>(fs::file_size(file));
+  if (bytes > kMostCarried)
+    throw Error(
+        format("--with-axl: the whole model takes {}, but programs read a file's metadata whole, "
+               "and {} is as much as they should; write it beside, by axl quantize",
+               human_bytes(double(bytes)), human_bytes(double(kMostCarried))));
+  const std::string text = read_text(file);
+  return {text.begin(), text.end()};
+}
+
 int export_gguf(const Options& o, const Globals& globals) {
   if (globals.out.empty()) throw UsageError("-o/--out is needed: the .gguf file to write");
   const LlamaType type = llama_type(o.type);
@@ -166,9 +185,12 @@ int export_gguf(const Options& o, const Globals& globals) {
   const fs::path modelfile_path = modelfile_beside(out);
   const Model model = load_model(source);
   const std::optional<Config> run = config_beside(source);
-  const QuantizedReport report =
-      save_llama(model, type, out, fs::weakly_canonical(source).parent_path().filename().string());
-  const Model exported = load_model(out);  // read back before success is reported
+  const std::string name = fs::weakly_canonical(source).parent_path().filename().string();
+  const std::vector<uint8_t> carried =
+      o.with_axl ? whole_model(model, name) : std::vector<uint8_t>();
+  const QuantizedReport report = save_llama(model, type, out, name, carried);
+  const Model exported = load_llama(GgufFile(out));  // read back before success is reported
+  if (o.with_axl) load_model(out);
   write_text(modelfile_path, modelfile(out, model.config()));
   warn_of_untrained_head(run, model);
   const Scores scores = score_export(run, model, exported, globals);
@@ -198,6 +220,8 @@ Action setup_export_gguf(CLI::App& app, Globals& globals) {
   app.add_option("--type", o->type, format("One of {}", fmt::join(kLlamaTypes, ", ")))
       ->type_name("TYPE")
       ->capture_default_str();
+  app.add_flag("--with-axl", o->with_axl,
+               "Put the whole model into the file too, in bf16: axl commands then use that");
   add_out_option(app, globals, "The .gguf file to write; a Modelfile for Ollama goes beside it");
   return [o, &globals] { return export_gguf(*o, globals); };
 }

@@ -12,6 +12,8 @@ Action setup_decompress(CLI::App& app, Globals& globals);
 Action setup_info(CLI::App& app, Globals& globals);
 Action setup_quantize(CLI::App& app, Globals& globals);
 Action setup_export_gguf(CLI::App& app, Globals& globals);
+Action setup_export_safetensors(CLI::App& app, Globals& globals);
+Action setup_import(CLI::App& app, Globals& globals);
 Action setup_bench(CLI::App& app, Globals& globals);
 Action setup_plot(CLI::App& app, Globals& globals);
 Action setup_tune(CLI::App& app, Globals& globals);
@@ -30,6 +32,10 @@ constexpr Command kCommands[] = {
      setup_quantize},
     {"export-gguf", "writes the fine head as a GGUF file for llama.cpp and Ollama",
      setup_export_gguf},
+    {"export-safetensors", "writes a model for PyTorch, or its fine head for transformers",
+     setup_export_safetensors},
+    {"import", "makes a model directory of what export-safetensors, PyTorch or quantize wrote",
+     setup_import},
     {"bench", "measures training, generating and products against this machine's ceiling",
      setup_bench},
     {"tune", "finds the learning rate for your files within a time budget", setup_tune},

@@ -6,6 +6,8 @@
 
 #include "axl/base/format.h"
 #include "axl/formats/block_codec.h"
+#include "axl/formats/byte_tokens.h"
+#include "axl/model/gguf_model.h"
 #include "llama_types.h"
 
 namespace axl {
@@ -14,11 +16,6 @@ namespace {
 namespace fs = std::filesystem;
 
 // ---- Names --------------------------------------------------------------------------------------
-
-/// The layer of a parameter "stack.1.<layer>.<rest>"; -1 where it is in none.
-int64_t layer_of(const std::string& name) {
-  return name.starts_with("stack.1.") ? std::stoll(name.substr(8)) : -1;
-}
 
 std::string llama_name(const std::string& name) {
   static const std::map<std::string, std::string> kNames = {
@@ -29,7 +26,7 @@ std::string llama_name(const std::string& name) {
       {"ffn_norm.weight", "ffn_norm.weight"},   {"ffn.gate.weight", "ffn_gate.weight"},
       {"ffn.up.weight", "ffn_up.weight"},       {"ffn.down.weight", "ffn_down.weight"},
   };
-  const int64_t layer = layer_of(name);
+  const int64_t layer = fine_layer(name);
   if (layer < 0) return kNames.at(name);
   return format("blk.{}.{}", layer, kNames.at(name.substr(format("stack.1.{}.", layer).size())));
 }
@@ -56,7 +53,7 @@ ElementType wanted_type(LlamaType type, const Parameter& p, int64_t layers) {
   if (p.role == Role::kOutput) return usual == ElementType::kQ8_0 ? usual : ElementType::kQ6_K;
   const bool mixture = type == LlamaType::kQ4_K_M || type == LlamaType::kQ5_K_M;
   const bool sensitive = p.name.ends_with("attn.wv.weight") || p.name.ends_with("ffn.down.weight");
-  return mixture && sensitive && more_bits(layer_of(p.name), layers) ? ElementType::kQ6_K : usual;
+  return mixture && sensitive && more_bits(fine_layer(p.name), layers) ? ElementType::kQ6_K : usual;
 }
 
 void require_range(ConstMat values, ElementType type, const std::string& name) {
@@ -69,24 +66,6 @@ void require_range(ConstMat values, ElementType type, const std::string& name) {
 }
 
 // ---- Metadata -----------------------------------------------------------------------------------
-
-std::string utf8(uint32_t code_point) {  // below 0x800
-  if (code_point < 0x80) return std::string(1, static_cast<char>(code_point));
-  return {static_cast<char>(0xC0 | code_point >> 6), static_cast<char>(0x80 | (code_point & 0x3F))};
-}
-
-/// GPT-2's spelling of each byte: itself where it prints, else the next character from U+0100 on.
-std::vector<std::string> token_texts() {
-  std::vector<std::string> tokens;
-  uint32_t next = 256;
-  for (uint32_t byte = 0; byte < 256; ++byte) {
-    const bool prints =
-        (byte >= '!' && byte <= '~') || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
-    tokens.push_back(utf8(prints ? byte : next++));
-  }
-  tokens.insert(tokens.end(), {"<|bos|>", "<|endoftext|>"});
-  return tokens;
-}
 
 GgufMetadata llama_metadata(const ModelConfig& c, LlamaType type, const std::string& name) {
   constexpr int32_t kNormal = 1, kControl = 3;
@@ -146,6 +125,10 @@ std::string llama_obstacle(const ModelConfig& c) {
   return "";
 }
 
+int64_t fine_layer(const std::string& parameter) {
+  return parameter.starts_with("stack.1.") ? std::stoll(parameter.substr(8)) : -1;
+}
+
 ModelConfig fine_config(const ModelConfig& config) {
   ModelConfig fine = config;
   fine.downsample_factors = {1};
@@ -154,7 +137,7 @@ ModelConfig fine_config(const ModelConfig& config) {
 }
 
 QuantizedReport save_llama(const Model& model, LlamaType type, const fs::path& path,
-                           const std::string& name) {
+                           const std::string& name, const std::vector<uint8_t>& whole_model) {
   const std::string obstacle = llama_obstacle(model.config());
   if (!obstacle.empty()) throw Error(format("llama.cpp cannot run this model: {}", obstacle));
   if (model.is_stored())
@@ -174,7 +157,9 @@ QuantizedReport save_llama(const Model& model, LlamaType type, const fs::path& p
                        [used, values](std::byte* out) { encode_matrix(used, values, out); }});
     report.tensors.push_back({sources.back().name, used, wanted, p.size(), sources.back().bytes()});
   }
-  write_gguf(path, llama_metadata(fine, type, name), sources);
+  GgufMetadata metadata = llama_metadata(fine, type, name);
+  if (!whole_model.empty()) metadata.emplace_back(kWholeModelKey, whole_model);
+  write_gguf(path, metadata, sources);
   return report;
 }
 

@@ -1,5 +1,6 @@
 #include "axl/model/quantized.h"
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <set>
@@ -164,6 +165,24 @@ Model load_quantized(std::shared_ptr<const GgufFile> file) {
                        stored.parameters.size() + stored.slots.size()));
   stored.owner = std::move(file);
   return Model(config, std::move(stored));
+}
+
+Model decoded(const Model& model) {
+  Model plain(model.config());
+  Weights weights = model.weights();
+  float* out = plain.data();
+  weights.for_each_parameter([&](const std::string&, Weight& w, Role) {
+    for (int64_t r = 0; r < w.rows; ++r, out += w.cols) {
+      if (w.is_packed())
+        decode_row(w.packed[0], r, out);
+      else
+        std::copy_n(w.row(r), w.cols, out);
+    }
+  });
+  const Recall& slots = model.recall();
+  for (size_t i = 0; i < slots.orders().size(); ++i)
+    std::copy_n(slots.data(i), slots.slots(), plain.recall().data(i));
+  return plain;
 }
 
 }  // namespace axl

@@ -24,14 +24,18 @@ inline constexpr std::string_view kLlamaTypes[] = {"f32",  "f16",    "bf16",   "
 /// Why llama.cpp cannot compute the fine head of such a model; empty where it can.
 std::string llama_obstacle(const ModelConfig& config);
 
+/// The layer of a parameter of the fine stack, "stack.1.<layer>.…"; -1 of any other.
+int64_t fine_layer(const std::string& parameter);
+
 /// The model that the fine head is: the same with the fine scale alone.
 ModelConfig fine_config(const ModelConfig& config);
 
 /// Writes the file, whole or not at all, with the types that llama.cpp's quantiser would choose;
 /// wherever one stands in for another, the report says so. Throws Error; for a model with an
 /// obstacle, a quantised one, and values that a type cannot hold, too.
+/// Where `whole_model` is given, bytes that save_quantized() wrote, the file carries them too.
 QuantizedReport save_llama(const Model& model, LlamaType type, const std::filesystem::path& path,
-                           const std::string& name);
+                           const std::string& name, const std::vector<uint8_t>& whole_model = {});
 
 /// The model in such a file, which has one scale, its weights decoded to f32. Throws Error where
 /// the file is damaged or another kind of llama.

@@ -43,6 +43,8 @@ QuantizedReport save_quantized(const Model& model, QuantizedType type,
 /// The model in such a file, which it keeps mapped. Throws Error where it is damaged or not
 /// complete.
 Model load_quantized(std::shared_ptr<const GgufFile> file);
+/// The same model with its weights decoded to f32, in memory of its own.
+Model decoded(const Model& model);
 /// Its configuration alone.
 ModelConfig quantized_config(const GgufFile& file);
 
