@@ -124,26 +124,28 @@ TEST_P(PackedGemm, ExtremeCodesDoNotOverflow) {
 }
 
 TEST_P(PackedGemm, UsesTheInstructionSetThatIsChosen) {
-  const bool vnni = detail::packed_dots().size() == 2;
+  const bool vnni = detail::packed_products().size() == 2;
   const bool avx512 = std::string(GetParam()->isa) != "avx2";
   EXPECT_STREQ(packed_gemm_isa(), avx512 && vnni ? "avx512_vnni" : "avx2");
 }
 
-TEST(PackedDots, IntegersGiveTheSameBitsOnEveryInstructionSet) {
-  const auto sets = detail::packed_dots();
+TEST(PackedProducts, IntegersGiveTheSameBitsOnEveryInstructionSet) {
+  const auto sets = detail::packed_products();
   if (sets.size() < 2) GTEST_SKIP() << "this CPU has AVX2 alone";
   for (ElementType type : {ElementType::kQ8_0, ElementType::kQ4_K, ElementType::kQ6_K}) {
     Coded w(type, 8, 1024, 5);
     const Matrix x = random_matrix(1, 1024, 6);
     detail::ActivationBlock blocks[4];
     detail::quantize_activations(x.values.data(), 1024, blocks);
-    const auto dot = [&](const detail::PackedDots& set, int64_t row) {
+    const auto product = [&](const detail::PackedProducts& set) {
       const auto of = type == ElementType::kQ8_0   ? set.q8_0
                       : type == ElementType::kQ4_K ? set.q4_k
                                                    : set.q6_k;
-      return of(w.matrix.row(row), blocks, 1024);
+      std::vector<float> y(8);
+      of({w.bytes.data(), w.matrix.row_bytes(), 8, 1024, blocks, 1, y.data(), 8, false});
+      return y;
     };
-    for (int64_t row = 0; row < 8; ++row) EXPECT_EQ(dot(sets[0], row), dot(sets[1], row));
+    EXPECT_EQ(product(sets[0]), product(sets[1])) << element_format(type).name;
   }
 }
 

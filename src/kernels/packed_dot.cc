@@ -6,48 +6,306 @@
 
 #include "axl/kernels/packed_gemm.h"
 
+// GCC 12 takes the undefined registers of its own intrinsics for mistakes of ours (its bug 105593).
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
+
+// What packed_dot.inl needs of an instruction set. A *pair* is two blocks of 32 elements: 64 codes,
+// 16 sums of 4 neighbours each, and the 16 scales of those.
+
+#define AXL_INLINE AXL_TARGET static inline __attribute__((always_inline))
+
 namespace axl::detail {
 namespace {
 
 namespace avx2 {
 #define AXL_TARGET __attribute__((target("avx2,fma,f16c")))
 
+constexpr int kActivationRows = 1;  // of a register tile: sixteen registers hold no more
+
+struct Codes {
+  __m256i first, second;
+};
+struct Sums {
+  __m256 first, second;
+};
+/// Up to sixteen scales of a row of weights.
+struct RowScales {
+  alignas(32) float s[16];
+};
+
+AXL_INLINE __m256i load_bytes(const void* p) {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+}
+AXL_INLINE Codes load_pair(const void* first, const void* second) {
+  return {load_bytes(first), load_bytes(second)};
+}
+AXL_INLINE Codes load_first(const void* first) {
+  return {load_bytes(first), _mm256_setzero_si256()};
+}
+/// The low nibbles of 32 bytes, and the high ones.
+AXL_INLINE Codes load_nibbles(const void* p) {
+  const __m256i nibble = _mm256_set1_epi8(15), q = load_bytes(p);
+  return {_mm256_and_si256(q, nibble), _mm256_and_si256(_mm256_srli_epi16(q, 4), nibble)};
+}
+/// Of 64 bytes, bits 4·high to 4·high + 3.
+AXL_INLINE Codes load_half_bytes(const void* p, int high) {
+  const __m256i nibble = _mm256_set1_epi8(15);
+  const __m256i a = load_bytes(p), b = load_bytes(static_cast<const std::byte*>(p) + 32);
+  return {_mm256_and_si256(_mm256_srli_epi16(a, 4 * high), nibble),
+          _mm256_and_si256(_mm256_srli_epi16(b, 4 * high), nibble)};
+}
+/// Adds bits 4 and 5 from 32 bytes: bits `shift` and up for the first block, the two next for the
+/// second.
+AXL_INLINE Codes with_high_bits(Codes low, const void* p, int shift) {
+  const __m256i two = _mm256_set1_epi8(3), h = load_bytes(p);
+  const __m256i a = _mm256_and_si256(_mm256_srli_epi16(h, shift), two);
+  const __m256i b = _mm256_and_si256(_mm256_srli_epi16(h, shift + 2), two);
+  return {_mm256_or_si256(low.first, _mm256_slli_epi16(a, 4)),
+          _mm256_or_si256(low.second, _mm256_slli_epi16(b, 4))};
+}
+
 // Adds neighbouring products in pairs to 16 bits, which they fit: 2 · 63 · 127 for small weights,
 // 2 · 128 · 127 for signed ones, made unsigned by giving their signs to x.
-AXL_TARGET static inline __m256i dot_small(__m256i start, __m256i w, __m256i x) {
+AXL_INLINE __m256i dot_small(__m256i start, __m256i w, __m256i x) {
   const __m256i pairs = _mm256_maddubs_epi16(w, x);
   return _mm256_add_epi32(start, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
-AXL_TARGET static inline __m256i dot_signed(__m256i, __m256i w, __m256i x) {
-  return dot_small(_mm256_setzero_si256(), _mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+AXL_INLINE __m256 dot_signed(__m256i w, const int8_t* x) {
+  const __m256i signs_moved = _mm256_sign_epi8(load_bytes(x), w);
+  return _mm256_cvtepi32_ps(dot_small(_mm256_setzero_si256(), _mm256_abs_epi8(w), signs_moved));
+}
+AXL_INLINE Codes prepare_signed(Codes w) { return w; }
+AXL_INLINE Sums dots_signed(Codes w, const ActivationBlock& x, int pair) {
+  const int8_t* q = x.q + 64 * pair;
+  return {dot_signed(w.first, q), dot_signed(w.second, q + 32)};
+}
+/// Of codes below 64, less `less` from each: 0 or 32.
+template <int less>
+AXL_INLINE Sums dots_small(Codes w, const ActivationBlock& x, int pair) {
+  const int8_t* q = x.q + 64 * pair;
+  const int32_t* offset = x.offset + 16 * pair;
+  const __m256i none = _mm256_setzero_si256();
+  const __m256i a = less ? _mm256_srai_epi32(load_bytes(offset), 2) : none;
+  const __m256i b = less ? _mm256_srai_epi32(load_bytes(offset + 8), 2) : none;
+  return {_mm256_cvtepi32_ps(dot_small(a, w.first, load_bytes(q))),
+          _mm256_cvtepi32_ps(dot_small(b, w.second, load_bytes(q + 32)))};
+}
+
+AXL_INLINE RowScales row_scales(__m256 eight) {
+  RowScales r;
+  _mm256_store_ps(r.s, eight);
+  return r;
+}
+AXL_INLINE RowScales row_scales(__m256 first, __m256 second) {
+  RowScales r;
+  _mm256_store_ps(r.s, first);
+  _mm256_store_ps(r.s + 8, second);
+  return r;
+}
+/// Scales 2·pair and 2·pair + 1, eight times each.
+AXL_INLINE Sums spread_by_8(const RowScales& r, int pair) {
+  return {_mm256_broadcast_ss(r.s + 2 * pair), _mm256_broadcast_ss(r.s + 2 * pair + 1)};
+}
+/// Scales 4·pair to 4·pair + 3, four times each.
+AXL_INLINE Sums spread_by_4(const RowScales& r, int pair) {
+  const float* s = r.s + 4 * pair;
+  return {_mm256_set_m128(_mm_broadcast_ss(s + 1), _mm_broadcast_ss(s)),
+          _mm256_set_m128(_mm_broadcast_ss(s + 3), _mm_broadcast_ss(s + 2))};
+}
+
+AXL_INLINE Sums zero_sums() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+/// sum + dots · weight scales · activation scales.
+AXL_INLINE Sums add_scaled(Sums sum, Sums dots, Sums scale, const float* x_scale) {
+  const __m256 first = _mm256_mul_ps(scale.first, _mm256_load_ps(x_scale));
+  const __m256 second = _mm256_mul_ps(scale.second, _mm256_load_ps(x_scale + 8));
+  return {_mm256_fmadd_ps(dots.first, first, sum.first),
+          _mm256_fmadd_ps(dots.second, second, sum.second)};
+}
+/// The first eight sums less a · b.
+AXL_INLINE Sums subtract(Sums sum, __m256 a, __m256 b) {
+  return {_mm256_fnmadd_ps(a, b, sum.first), sum.second};
+}
+AXL_INLINE __m256 halves_added(Sums s) { return _mm256_add_ps(s.first, s.second); }
+
+/// Sixteen products added to sixteen sums; w are values.
+AXL_INLINE Sums values_of_bf16(const std::byte* w) {
+  const __m256i bits = load_bytes(w);
+  return {_mm256_castsi256_ps(
+              _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm256_castsi256_si128(bits)), 16)),
+          _mm256_castsi256_ps(
+              _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm256_extracti128_si256(bits, 1)), 16))};
+}
+AXL_INLINE Sums values_of_f16(const std::byte* w) {
+  const __m256i bits = load_bytes(w);
+  return {_mm256_cvtph_ps(_mm256_castsi256_si128(bits)),
+          _mm256_cvtph_ps(_mm256_extracti128_si256(bits, 1))};
+}
+AXL_INLINE Sums values_of_f32(const std::byte* w) {
+  const auto* p = reinterpret_cast<const float*>(w);
+  return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
+}
+AXL_INLINE Sums add_products(Sums sum, Sums w, const float* x) {
+  return {_mm256_fmadd_ps(w.first, _mm256_loadu_ps(x), sum.first),
+          _mm256_fmadd_ps(w.second, _mm256_loadu_ps(x + 8), sum.second)};
 }
 
 #include "packed_dot.inl"
 #undef AXL_TARGET
-constexpr PackedDots kDots{"avx2", dot_q8_0, dot_q4_k, dot_q6_k, dot_bf16, dot_f16, dot_f32};
+constexpr PackedProducts kProducts{"avx2",
+                                   multiply_coded<Q8Row>,
+                                   multiply_coded<Q4Row>,
+                                   multiply_coded<Q6Row>,
+                                   multiply_plain<Bf16Row>,
+                                   multiply_plain<F16Row>,
+                                   multiply_plain<F32Row>};
 }  // namespace avx2
 
 namespace avx512_vnni {
-#define AXL_TARGET __attribute__((target("avx2,fma,f16c,avx512f,avx512vl,avx512vnni")))
+#define AXL_TARGET \
+  __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
 
-AXL_TARGET static inline __m256i dot_small(__m256i start, __m256i w, __m256i x) {
-  return _mm256_dpbusd_epi32(start, w, x);
+constexpr int kActivationRows = 4;
+
+using Codes = __m512i;
+using Sums = __m512;
+using RowScales = __m512;
+
+AXL_INLINE __m256i load_bytes(const void* p) {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(p));
 }
-AXL_TARGET static inline __m256i dot_signed(__m256i offset, __m256i w, __m256i x) {
-  return _mm256_dpbusd_epi32(offset, _mm256_xor_si256(w, _mm256_set1_epi8(-128)), x);
+AXL_INLINE Codes load_pair(const void* first, const void* second) {
+  return _mm512_inserti64x4(_mm512_castsi256_si512(load_bytes(first)), load_bytes(second), 1);
+}
+AXL_INLINE Codes load_first(const void* first) { return _mm512_zextsi256_si512(load_bytes(first)); }
+AXL_INLINE Codes load_nibbles(const void* p) {
+  const __m256i q = load_bytes(p);
+  const Codes both = _mm512_inserti64x4(_mm512_castsi256_si512(q), _mm256_srli_epi16(q, 4), 1);
+  return _mm512_and_si512(both, _mm512_set1_epi8(15));
+}
+AXL_INLINE Codes load_half_bytes(const void* p, int high) {
+  const Codes q = _mm512_loadu_si512(p);
+  return _mm512_and_si512(high ? _mm512_srli_epi16(q, 4) : q, _mm512_set1_epi8(15));
+}
+AXL_INLINE Codes with_high_bits(Codes low, const void* p, int shift) {
+  const Codes h = _mm512_broadcast_i64x4(load_bytes(p));
+  const Codes shifts = _mm512_inserti64x4(_mm512_set1_epi16(static_cast<int16_t>(shift)),
+                                          _mm256_set1_epi16(static_cast<int16_t>(shift + 2)), 1);
+  const Codes bits = _mm512_and_si512(_mm512_srlv_epi16(h, shifts), _mm512_set1_epi8(3));
+  return _mm512_or_si512(low, _mm512_slli_epi16(bits, 4));
+}
+
+// Signed weights are made unsigned by adding 128; what this adds is taken off again by beginning
+// with the activations' offset.
+AXL_INLINE Codes prepare_signed(Codes w) { return _mm512_xor_si512(w, _mm512_set1_epi8(-128)); }
+AXL_INLINE Sums dots_signed(Codes w, const ActivationBlock& x, int pair) {
+  const __m512i start = _mm512_load_si512(x.offset + 16 * pair);
+  return _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(start, w, _mm512_load_si512(x.q + 64 * pair)));
+}
+template <int less>
+AXL_INLINE Sums dots_small(Codes w, const ActivationBlock& x, int pair) {
+  const __m512i start =
+      less ? _mm512_srai_epi32(_mm512_load_si512(x.offset + 16 * pair), 2) : _mm512_setzero_si512();
+  return _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(start, w, _mm512_load_si512(x.q + 64 * pair)));
+}
+
+AXL_INLINE RowScales row_scales(__m256 eight) { return _mm512_castps256_ps512(eight); }
+AXL_INLINE RowScales row_scales(__m256 first, __m256 second) {
+  return _mm512_insertf32x8(_mm512_castps256_ps512(first), second, 1);
+}
+AXL_INLINE Sums spread_by_8(const RowScales& r, int pair) {
+  const __m512i halves = _mm512_set_epi32(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0);
+  return _mm512_permutexvar_ps(_mm512_add_epi32(halves, _mm512_set1_epi32(2 * pair)), r);
+}
+AXL_INLINE Sums spread_by_4(const RowScales& r, int pair) {
+  const __m512i quarters = _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);
+  return _mm512_permutexvar_ps(_mm512_add_epi32(quarters, _mm512_set1_epi32(4 * pair)), r);
+}
+
+AXL_INLINE Sums zero_sums() { return _mm512_setzero_ps(); }
+AXL_INLINE Sums add_scaled(Sums sum, Sums dots, Sums scale, const float* x_scale) {
+  return _mm512_fmadd_ps(dots, _mm512_mul_ps(scale, _mm512_load_ps(x_scale)), sum);
+}
+AXL_INLINE Sums subtract(Sums sum, __m256 a, __m256 b) {
+  return _mm512_fnmadd_ps(_mm512_zextps256_ps512(a), _mm512_zextps256_ps512(b), sum);
+}
+AXL_INLINE __m256 halves_added(Sums s) {
+  return _mm256_add_ps(_mm512_castps512_ps256(s), _mm512_extractf32x8_ps(s, 1));
+}
+
+AXL_INLINE Sums values_of_bf16(const std::byte* w) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(load_bytes(w)), 16));
+}
+AXL_INLINE Sums values_of_f16(const std::byte* w) { return _mm512_cvtph_ps(load_bytes(w)); }
+AXL_INLINE Sums values_of_f32(const std::byte* w) { return _mm512_loadu_ps(w); }
+AXL_INLINE Sums add_products(Sums sum, Sums w, const float* x) {
+  return _mm512_fmadd_ps(w, _mm512_loadu_ps(x), sum);
 }
 
 #include "packed_dot.inl"
 #undef AXL_TARGET
-constexpr PackedDots kDots{"avx512_vnni", dot_q8_0, dot_q4_k, dot_q6_k, dot_bf16, dot_f16, dot_f32};
+constexpr PackedProducts kProducts{
+    "avx512_vnni",           multiply_coded<Q8Row>,  multiply_coded<Q4Row>, multiply_coded<Q6Row>,
+    multiply_plain<Bf16Row>, multiply_plain<F16Row>, multiply_plain<F32Row>};
 }  // namespace avx512_vnni
 
-constexpr std::array<PackedDots, 2> kAll = {avx2::kDots, avx512_vnni::kDots};
+constexpr std::array<PackedProducts, 2> kAll = {avx2::kProducts, avx512_vnni::kProducts};
 
 }  // namespace
 
-std::span<const PackedDots> packed_dots() {
-  const bool vnni = __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+// In AVX2, which every CPU here has: the same bits everywhere.
+__attribute__((target("avx2"))) static void quantize_block(const float* x, int8_t* q,
+                                                           int32_t* offset, float* scale,
+                                                           float* sum) {
+  const __m256 sign = _mm256_set1_ps(-0.0f);
+  __m256 v[4], top = _mm256_setzero_ps();
+  for (int i = 0; i < 4; ++i) {
+    v[i] = _mm256_loadu_ps(x + 8 * i);
+    top = _mm256_max_ps(top, _mm256_andnot_ps(sign, v[i]));
+  }
+  __m128 most = _mm_max_ps(_mm256_castps256_ps128(top), _mm256_extractf128_ps(top, 1));
+  most = _mm_max_ps(most, _mm_movehl_ps(most, most));
+  const float max = _mm_cvtss_f32(_mm_max_ss(most, _mm_movehdup_ps(most)));
+  const float unit = max / 127.0f;
+  const __m256 inverse = _mm256_set1_ps(max > 0 ? 127.0f / max : 0.0f);
+  __m256i n[4];
+  for (int i = 0; i < 4; ++i) n[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
+  const __m256i bytes =
+      _mm256_packs_epi16(_mm256_packs_epi32(n[0], n[1]), _mm256_packs_epi32(n[2], n[3]));
+  // Packing works within halves of registers: put the fours back in order.
+  const __m256i in_order =
+      _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+  const __m256i twos = _mm256_maddubs_epi16(_mm256_set1_epi8(1), in_order);
+  const __m256i fours = _mm256_madd_epi16(twos, _mm256_set1_epi16(1));
+  _mm256_store_si256(reinterpret_cast<__m256i*>(q), in_order);
+  _mm256_store_si256(reinterpret_cast<__m256i*>(offset),
+                     _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_slli_epi32(fours, 7)));
+  _mm256_store_ps(scale, _mm256_set1_ps(unit));
+  __m128i all = _mm_add_epi32(_mm256_castsi256_si128(fours), _mm256_extracti128_si256(fours, 1));
+  all = _mm_add_epi32(all, _mm_shuffle_epi32(all, 0x4e));
+  all = _mm_add_epi32(all, _mm_shuffle_epi32(all, 0xb1));
+  *sum = unit * static_cast<float>(_mm_cvtsi128_si32(all));
+}
+
+void quantize_activations(const float* x, int64_t cols, ActivationBlock* out) {
+  const int64_t padded = (cols + 255) / 256 * 256;  // coded rows are whole blocks: zeros meet zeros
+  for (int64_t k = 0; k < padded; k += 32) {
+    ActivationBlock& to = out[k / 256];
+    const int64_t b = k % 256 / 32;
+    float copy[32] = {};
+    const float* from = x + k;
+    if (k + 32 > cols) {
+      if (k < cols) __builtin_memcpy(copy, from, sizeof(float) * (cols - k));
+      from = copy;
+    }
+    quantize_block(from, to.q + 32 * b, to.offset + 8 * b, to.scale + 8 * b, to.sum + b);
+  }
+}
+
+std::span<const PackedProducts> packed_products() {
+  const bool vnni = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                    __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
   return {kAll.data(), vnni ? size_t{2} : size_t{1}};
 }
 

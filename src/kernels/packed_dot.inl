@@ -1,155 +1,326 @@
-// The dot products of coded rows, compiled once per instruction set by packed_dot.cc, which defines
-// AXL_TARGET and the namespace around this file. Everything here is static and takes its helpers
-// from the same inclusion, so that no instruction leaks into another set's code.
+// Products of coded rows, compiled once per instruction set by packed_dot.cc, which defines
+// AXL_TARGET, the operations on pairs of blocks and the namespace around this file. Everything here
+// is static and takes its helpers from the same inclusion, so that no instruction leaks into
+// another set's code.
 //
-// A block's integer sum is kept as 8 lanes, each of 4 neighbours. Weights are made unsigned by
-// adding 128 or 32, as the multiplying instructions want one unsigned operand; what this adds is
-// taken off again by starting from ActivationBlock::offset.
+// A register tile is kRows rows of W by one or kActivationRows rows of x, and walks along both in
+// pieces of 256 elements: four pairs of blocks. An element of y is summed in the same order whatever
+// the tile and the instruction set: in sixteen partial sums, eight of them of the even blocks.
+
+constexpr int kRows = 4;
 
 // Rows come from beyond the caches when a model is large; asking this far ahead keeps memory busy.
-static constexpr int64_t kPrefetchBytes = 2048;
+constexpr int64_t kPrefetchBytes = 2048;
 
-AXL_TARGET static inline float add_lanes(__m256 v) {
-  __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-  s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-  return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+AXL_INLINE void prefetch(const std::byte* w, int64_t bytes) {
+  for (int64_t line = 0; line < bytes; line += 64) __builtin_prefetch(w + line + kPrefetchBytes);
 }
 
-AXL_TARGET static inline float half_at(const std::byte* p) {
+AXL_INLINE float half_at(const std::byte* p) {
   uint16_t bits;
   __builtin_memcpy(&bits, p, sizeof(bits));
   return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(bits)));
 }
 
-AXL_TARGET static inline __m256i load_bytes(const void* p) {
-  return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+AXL_INLINE short bits_at(const std::byte* p) {
+  short bits;
+  __builtin_memcpy(&bits, p, sizeof(bits));
+  return bits;
 }
 
-AXL_TARGET static inline __m256 add_q8_0_block(const std::byte* w, const ActivationBlock* x,
-                                               int64_t b, __m256 sum) {
-  const ActivationBlock& a = x[b / 8];
-  __builtin_prefetch(w + kPrefetchBytes);
-  const __m256i dots = dot_signed(load_bytes(a.offset + b % 8 * 8), load_bytes(w + 2),
-                                  load_bytes(a.q + b % 8 * 32));
-  const __m256 scale = _mm256_set1_ps(half_at(w) * a.scale[b % 8]);
-  return _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots), scale, sum);
-}
+// ---- What a row of weights holds for 256 elements -----------------------------------------------
+//
+// codes(pair) are the weights' integers, scales(pair) what they are multiplied by; dots() multiplies
+// codes by activations. below() takes off what a row's minima add.
 
-AXL_TARGET static float dot_q8_0(const std::byte* w, const ActivationBlock* x, int64_t cols) {
-  __m256 even = _mm256_setzero_ps(), odd = _mm256_setzero_ps();
-  const int64_t blocks = (cols + 31) / 32;
-  int64_t b = 0;
-  for (; b + 2 <= blocks; b += 2, w += 68) {
-    even = add_q8_0_block(w, x, b, even);
-    odd = add_q8_0_block(w + 34, x, b + 1, odd);
+struct Q8Row {
+  static constexpr int64_t kBytes = 8 * 34;
+  static constexpr bool kEndsEarly = true;  // rows are padded to 32 elements, not to 256
+  const std::byte* w;
+  RowScales row;
+
+  AXL_INLINE Q8Row at(const std::byte* w) {
+    __m128i halves = _mm_cvtsi32_si128(static_cast<uint16_t>(bits_at(w)));
+    halves = _mm_insert_epi16(halves, bits_at(w + 34), 1);
+    halves = _mm_insert_epi16(halves, bits_at(w + 68), 2);
+    halves = _mm_insert_epi16(halves, bits_at(w + 102), 3);
+    halves = _mm_insert_epi16(halves, bits_at(w + 136), 4);
+    halves = _mm_insert_epi16(halves, bits_at(w + 170), 5);
+    halves = _mm_insert_epi16(halves, bits_at(w + 204), 6);
+    halves = _mm_insert_epi16(halves, bits_at(w + 238), 7);
+    return {w, row_scales(_mm256_cvtph_ps(halves))};
   }
-  if (b < blocks) even = add_q8_0_block(w, x, b, even);
-  return add_lanes(_mm256_add_ps(even, odd));
+  AXL_INLINE Q8Row at_end(const std::byte* w, int blocks) {
+    alignas(32) float scales[8] = {};
+    for (int b = 0; b < blocks; ++b) scales[b] = half_at(w + 34 * b);
+    return {w, row_scales(_mm256_load_ps(scales))};
+  }
+};
+AXL_INLINE Codes codes_of(const Q8Row& r, int pair) {
+  return prepare_signed(load_pair(r.w + 68 * pair + 2, r.w + 68 * pair + 36));
+}
+AXL_INLINE Codes last_codes_of(const Q8Row& r, int pair) {  // of a block without a second
+  return prepare_signed(load_first(r.w + 68 * pair + 2));
+}
+AXL_INLINE Sums scales_of(const Q8Row& r, int pair) { return spread_by_8(r.row, pair); }
+AXL_INLINE Sums dots(const Q8Row&, Codes w, const ActivationBlock& x, int pair) {
+  return dots_signed(w, x, pair);
+}
+AXL_INLINE Sums less_minima(const Q8Row&, const ActivationBlock&, Sums sum) { return sum; }
+
+struct Q4Row {
+  static constexpr int64_t kBytes = 144;
+  static constexpr bool kEndsEarly = false;
+  const std::byte* w;
+  RowScales row;
+  __m256 minima;
+
+  // Eight 6-bit scales and eight 6-bit minima, packed in 12 bytes: the first four of each in the
+  // low bits of bytes 0-3 and 4-7, the others in the nibbles of 8-11 and the high bits of 0-3 and
+  // 4-7.
+  AXL_INLINE Q4Row at(const std::byte* w) {
+    uint32_t s[3];
+    __builtin_memcpy(s, w + 4, sizeof(s));
+    const uint32_t high_scales = (s[2] & 0x0f0f0f0f) | (s[0] >> 2 & 0x30303030);
+    const uint32_t high_minima = (s[2] >> 4 & 0x0f0f0f0f) | (s[1] >> 2 & 0x30303030);
+    const __m128i bytes =
+        _mm_set_epi32(high_minima, s[1] & 0x3f3f3f3f, high_scales, s[0] & 0x3f3f3f3f);
+    const __m256 scales = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
+    const __m256 minima = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8)));
+    return {w, row_scales(_mm256_mul_ps(scales, _mm256_set1_ps(half_at(w)))),
+            _mm256_mul_ps(minima, _mm256_set1_ps(half_at(w + 2)))};
+  }
+};
+AXL_INLINE Codes codes_of(const Q4Row& r, int pair) { return load_nibbles(r.w + 16 + 32 * pair); }
+AXL_INLINE Sums scales_of(const Q4Row& r, int pair) { return spread_by_8(r.row, pair); }
+AXL_INLINE Sums dots(const Q4Row&, Codes w, const ActivationBlock& x, int pair) {
+  return dots_small<0>(w, x, pair);
+}
+AXL_INLINE Sums less_minima(const Q4Row& r, const ActivationBlock& x, Sums sum) {
+  return subtract(sum, r.minima, _mm256_load_ps(x.sum));
 }
 
-// Eight 6-bit scales and eight 6-bit minima, packed in 12 bytes: the first four of each in the low
-// bits of bytes 0-3 and 4-7, the others in the nibbles of 8-11 and the high bits of 0-3 and 4-7.
-AXL_TARGET static inline void unpack_scales(const std::byte* p, __m256* scales, __m256* minima) {
-  uint32_t s[3];
-  __builtin_memcpy(s, p, sizeof(s));
-  const uint32_t high_scales = (s[2] & 0x0f0f0f0f) | (s[0] >> 2 & 0x30303030);
-  const uint32_t high_minima = (s[2] >> 4 & 0x0f0f0f0f) | (s[1] >> 2 & 0x30303030);
-  const __m128i bytes = _mm_set_epi32(high_minima, s[1] & 0x3f3f3f3f, high_scales,
-                                      s[0] & 0x3f3f3f3f);
-  *scales = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
-  *minima = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8)));
+struct Q6Row {
+  static constexpr int64_t kBytes = 210;
+  static constexpr bool kEndsEarly = false;
+  const std::byte* w;
+  RowScales row;
+
+  AXL_INLINE Q6Row at(const std::byte* w) {
+    const __m128i scales = _mm_loadu_si128(reinterpret_cast<const __m128i*>(w + 192));
+    const __m256 unit = _mm256_set1_ps(half_at(w + 208));
+    const __m256 first = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(scales));
+    const __m256 second = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(scales, 8)));
+    return {w, row_scales(_mm256_mul_ps(first, unit), _mm256_mul_ps(second, unit))};
+  }
+};
+// Each half of 128 elements: 64 bytes whose low nibbles are the first pair and whose high nibbles
+// are the second, and 32 bytes with two more bits for each of the four blocks.
+AXL_INLINE Codes codes_of(const Q6Row& r, int pair) {
+  const int half = pair / 2, second = pair % 2;
+  return with_high_bits(load_half_bytes(r.w + 64 * half, second), r.w + 128 + 32 * half,
+                        4 * second);
+}
+AXL_INLINE Sums scales_of(const Q6Row& r, int pair) { return spread_by_4(r.row, pair); }
+AXL_INLINE Sums dots(const Q6Row&, Codes w, const ActivationBlock& x, int pair) {
+  return dots_small<32>(w, x, pair);
+}
+AXL_INLINE Sums less_minima(const Q6Row&, const ActivationBlock&, Sums sum) { return sum; }
+
+// ---- Register tiles -----------------------------------------------------------------------------
+
+AXL_INLINE void add_pair(Sums& sum, Sums dots, Sums scales, const ActivationBlock& x, int pair) {
+  sum = add_scaled(sum, dots, scales, x.scale + 16 * pair);
 }
 
-AXL_TARGET static float dot_q4_k(const std::byte* w, const ActivationBlock* x, int64_t cols) {
-  __m256 sum = _mm256_setzero_ps(), below = _mm256_setzero_ps();
-  const __m256i nibble = _mm256_set1_epi8(15);
-  for (int64_t k = 0; k < cols; k += 256, w += 144, ++x) {
-    __m256 scales, minima;
-    unpack_scales(w + 4, &scales, &minima);
-    const __m256 unit = _mm256_mul_ps(_mm256_set1_ps(half_at(w)), _mm256_load_ps(x->scale));
-    alignas(32) float scale[8];
-    _mm256_store_ps(scale, _mm256_mul_ps(scales, unit));
-    below = _mm256_fmadd_ps(_mm256_mul_ps(minima, _mm256_set1_ps(half_at(w + 2))),
-                            _mm256_load_ps(x->sum), below);
-    for (int64_t j = 0; j < 4; ++j) {
-      __builtin_prefetch(w + 16 + 32 * j + kPrefetchBytes);
-      const __m256i q = load_bytes(w + 16 + 32 * j);
-      const __m256i low = _mm256_and_si256(q, nibble);
-      const __m256i high = _mm256_and_si256(_mm256_srli_epi16(q, 4), nibble);
-      const __m256i zero = _mm256_setzero_si256();
-      const __m256i a = dot_small(zero, low, load_bytes(x->q + 64 * j));
-      const __m256i b = dot_small(zero, high, load_bytes(x->q + 64 * j + 32));
-      sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(a), _mm256_set1_ps(scale[2 * j]), sum);
-      sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(b), _mm256_set1_ps(scale[2 * j + 1]), sum);
+/// Adds 256 elements; x[j] is row j's piece.
+template <class Row, int kXRows>
+AXL_INLINE void add_piece(const std::byte* const (&w)[kRows], const ActivationBlock* x,
+                          int64_t x_stride, Sums (&sums)[kXRows][kRows]) {
+  Row row[kRows];
+#pragma GCC unroll 4
+  for (int i = 0; i < kRows; ++i) {
+    prefetch(w[i], Row::kBytes);
+    row[i] = Row::at(w[i]);
+  }
+#pragma GCC unroll 4
+  for (int pair = 0; pair < 4; ++pair) {
+    Codes codes[kRows];
+    Sums scales[kRows];
+#pragma GCC unroll 4
+    for (int i = 0; i < kRows; ++i) {
+      codes[i] = codes_of(row[i], pair);
+      scales[i] = scales_of(row[i], pair);
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < kXRows; ++j)
+#pragma GCC unroll 4
+      for (int i = 0; i < kRows; ++i)
+        add_pair(sums[j][i], dots(row[i], codes[i], x[j * x_stride], pair), scales[i],
+                 x[j * x_stride], pair);
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < kXRows; ++j)
+#pragma GCC unroll 4
+    for (int i = 0; i < kRows; ++i)
+      sums[j][i] = less_minima(row[i], x[j * x_stride], sums[j][i]);
+}
+
+/// The same for a row's last `blocks` < 8 blocks; nothing is read beyond them.
+template <class Row, int kXRows>
+AXL_INLINE void add_end(const std::byte* const (&w)[kRows], int blocks, const ActivationBlock* x,
+                        int64_t x_stride, Sums (&sums)[kXRows][kRows]) {
+  Row row[kRows];
+  for (int i = 0; i < kRows; ++i) row[i] = Row::at_end(w[i], blocks);
+  for (int pair = 0; 2 * pair < blocks; ++pair) {
+    for (int i = 0; i < kRows; ++i) {
+      const Codes codes = 2 * pair + 1 < blocks ? codes_of(row[i], pair) : last_codes_of(row[i], pair);
+      const Sums scales = scales_of(row[i], pair);
+      for (int j = 0; j < kXRows; ++j)
+        add_pair(sums[j][i], dots(row[i], codes, x[j * x_stride], pair), scales, x[j * x_stride],
+                 pair);
     }
   }
-  return add_lanes(_mm256_sub_ps(sum, below));
 }
 
-AXL_TARGET static float dot_q6_k(const std::byte* w, const ActivationBlock* x, int64_t cols) {
-  __m256 sum = _mm256_setzero_ps();
-  const __m256i nibble = _mm256_set1_epi8(15), two = _mm256_set1_epi8(3);
-  for (int64_t k = 0; k < cols; k += 256, w += 210, ++x) {
-    const float unit = half_at(w + 208);
-    for (int64_t half = 0; half < 2; ++half) {
-      __builtin_prefetch(w + 64 * half + kPrefetchBytes);
-      const __m256i high = load_bytes(w + 128 + 32 * half);
-      for (int64_t j = 0; j < 4; ++j) {
-        const int64_t b = 4 * half + j;  // block of 32
-        const __m256i raw = load_bytes(w + 64 * half + 32 * (j & 1));
-        const __m256i low = _mm256_and_si256(j < 2 ? raw : _mm256_srli_epi16(raw, 4), nibble);
-        const __m256i bits = _mm256_and_si256(_mm256_srli_epi16(high, 2 * static_cast<int>(j)), two);
-        const __m256i q = _mm256_or_si256(low, _mm256_slli_epi16(bits, 4));
-        const __m256i minus_32 = _mm256_srai_epi32(load_bytes(x->offset + 8 * b), 2);
-        const __m256i dots = dot_small(minus_32, q, load_bytes(x->q + 32 * b));
-        const auto* scales = reinterpret_cast<const int8_t*>(w + 192) + 2 * b;
-        const float both = unit * x->scale[b];
-        const __m256 scale =
-            _mm256_set_m128(_mm_set1_ps(both * scales[1]), _mm_set1_ps(both * scales[0]));
-        sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots), scale, sum);
+/// The sums of four rows, each over its sixteen partial sums.
+AXL_INLINE __m128 totals(const Sums (&sums)[kRows]) {
+  const __m256 first = _mm256_hadd_ps(halves_added(sums[0]), halves_added(sums[1]));
+  const __m256 second = _mm256_hadd_ps(halves_added(sums[2]), halves_added(sums[3]));
+  const __m256 all = _mm256_hadd_ps(first, second);
+  return _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
+}
+
+/// What a tile gives, where it goes. The last tile of W may have fewer than kRows rows.
+AXL_INLINE void store_totals(__m128 sums, float* y, int64_t rows, bool add) {
+  if (rows >= kRows) {
+    _mm_storeu_ps(y, add ? _mm_add_ps(_mm_loadu_ps(y), sums) : sums);
+    return;
+  }
+  alignas(16) float out[kRows];
+  _mm_store_ps(out, sums);
+  for (int64_t i = 0; i < rows; ++i) y[i] = add ? y[i] + out[i] : out[i];
+}
+
+/// Where the rows of a tile begin; the last row stands for those that there are not.
+struct RowPointers {
+  const std::byte* w[kRows];
+};
+AXL_INLINE RowPointers tile_rows(const std::byte* w, int64_t row_bytes, int64_t rows) {
+  RowPointers p;
+#pragma GCC unroll 4
+  for (int i = 0; i < kRows; ++i) p.w[i] = w + (i < rows ? i : rows - 1) * row_bytes;
+  return p;
+}
+
+/// y[r …][n …] of a tile.
+template <class Row, int kXRows>
+AXL_TARGET static void multiply_coded_tile(const CodedProduct& p, int64_t n, int64_t r) {
+  Sums sums[kXRows][kRows];
+#pragma GCC unroll 4
+  for (int j = 0; j < kXRows; ++j)
+#pragma GCC unroll 4
+    for (int i = 0; i < kRows; ++i) sums[j][i] = zero_sums();
+  RowPointers at = tile_rows(p.w + n * p.row_bytes, p.row_bytes, p.rows - n);
+  const int64_t x_stride = (p.cols + 255) / 256;
+  const ActivationBlock* x = p.x + r * x_stride;
+  const int64_t whole = Row::kEndsEarly ? p.cols / 256 : x_stride;
+  for (int64_t piece = 0; piece < whole; ++piece, ++x) {
+    add_piece<Row, kXRows>(at.w, x, x_stride, sums);
+#pragma GCC unroll 4
+    for (int i = 0; i < kRows; ++i) at.w[i] += Row::kBytes;
+  }
+  if constexpr (Row::kEndsEarly)
+    if (const int blocks = static_cast<int>((p.cols - 256 * whole + 31) / 32))
+      add_end<Row, kXRows>(at.w, blocks, x, x_stride, sums);
+#pragma GCC unroll 4
+  for (int j = 0; j < kXRows; ++j)
+    store_totals(totals(sums[j]), p.y + (r + j) * p.y_stride + n, p.rows - n, p.add);
+}
+
+/// Rows of x that stay in the L1 cache while all of W passes by.
+AXL_INLINE int64_t rows_in_cache(int64_t row_bytes) {
+  const int64_t rows = (int64_t{16} << 10) / row_bytes / kActivationRows * kActivationRows;
+  return rows > kActivationRows ? rows : kActivationRows;
+}
+
+template <class Row>
+AXL_TARGET static void multiply_coded(const CodedProduct& p) {
+  const int64_t chunk = rows_in_cache((p.cols + 255) / 256 * sizeof(ActivationBlock));
+  for (int64_t begin = 0; begin < p.x_rows; begin += chunk) {
+    const int64_t end = begin + chunk < p.x_rows ? begin + chunk : p.x_rows;
+    for (int64_t n = 0; n < p.rows; n += kRows) {
+      int64_t r = begin;
+      for (; r + kActivationRows <= end; r += kActivationRows)
+        multiply_coded_tile<Row, kActivationRows>(p, n, r);
+      for (; r < end; ++r) multiply_coded_tile<Row, 1>(p, n, r);
+    }
+  }
+}
+
+// ---- Plain weights ------------------------------------------------------------------------------
+
+struct Bf16Row {
+  static constexpr int64_t kBytes = 2;
+};
+struct F16Row {
+  static constexpr int64_t kBytes = 2;
+};
+struct F32Row {
+  static constexpr int64_t kBytes = 4;
+};
+AXL_INLINE Sums values_of(Bf16Row, const std::byte* w) { return values_of_bf16(w); }
+AXL_INLINE Sums values_of(F16Row, const std::byte* w) { return values_of_f16(w); }
+AXL_INLINE Sums values_of(F32Row, const std::byte* w) { return values_of_f32(w); }
+
+template <class Row, int kXRows>
+AXL_TARGET static void multiply_plain_tile(const PlainProduct& p, int64_t n, int64_t r) {
+  Sums sums[kXRows][kRows];
+#pragma GCC unroll 4
+  for (int j = 0; j < kXRows; ++j)
+#pragma GCC unroll 4
+    for (int i = 0; i < kRows; ++i) sums[j][i] = zero_sums();
+  RowPointers at = tile_rows(p.w + n * p.row_bytes, p.row_bytes, p.rows - n);
+  const float* x = p.x + r * p.x_stride;
+  const int64_t whole = p.cols / 16 * 16;
+  for (int64_t k = 0; k < whole; k += 16) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kRows; ++i) {
+      const std::byte* w = at.w[i] + k * Row::kBytes;
+      prefetch(w, 1);
+      const Sums values = values_of(Row(), w);
+#pragma GCC unroll 4
+      for (int j = 0; j < kXRows; ++j)
+        sums[j][i] = add_products(sums[j][i], values, x + j * p.x_stride + k);
+    }
+  }
+  // The rest of a row is read through a copy, padded with zeros.
+  if (const int64_t rest = p.cols - whole) {
+    for (int i = 0; i < kRows; ++i) {
+      alignas(64) std::byte w[16 * 4] = {};
+      __builtin_memcpy(w, at.w[i] + whole * Row::kBytes, rest * Row::kBytes);
+      for (int j = 0; j < kXRows; ++j) {
+        alignas(64) float last[16] = {};
+        __builtin_memcpy(last, x + j * p.x_stride + whole, rest * sizeof(float));
+        sums[j][i] = add_products(sums[j][i], values_of(Row(), w), last);
       }
     }
   }
-  return add_lanes(sum);
+#pragma GCC unroll 4
+  for (int j = 0; j < kXRows; ++j)
+    store_totals(totals(sums[j]), p.y + (r + j) * p.y_stride + n, p.rows - n, p.add);
 }
 
-AXL_TARGET static inline __m256 eight_of_bf16(const std::byte* w) {
-  const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(w));
-  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
-}
-AXL_TARGET static inline __m256 eight_of_f16(const std::byte* w) {
-  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w)));
-}
-AXL_TARGET static inline __m256 eight_of_f32(const std::byte* w) {
-  return _mm256_loadu_ps(reinterpret_cast<const float*>(w));
-}
-
-// Four sums, so that an addition need not wait for the one before it. The rest of a row that does
-// not fill a register is read through a copy, padded with zeros.
-#define AXL_PLAIN_DOT(NAME, EIGHT, BYTES)                                                    \
-  AXL_TARGET static float NAME(const std::byte* w, const float* x, int64_t cols) {           \
-    __m256 sums[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(),         \
-                      _mm256_setzero_ps()};                                                  \
-    int64_t k = 0;                                                                           \
-    for (; k + 32 <= cols; k += 32) {                                                        \
-      for (int64_t line = 0; line < 32 * BYTES; line += 64)                                  \
-        __builtin_prefetch(w + k * BYTES + line + kPrefetchBytes);                           \
-      for (int i = 0; i < 4; ++i)                                                            \
-        sums[i] = _mm256_fmadd_ps(EIGHT(w + (k + 8 * i) * BYTES),                            \
-                                  _mm256_loadu_ps(x + k + 8 * i), sums[i]);                  \
-    }                                                                                        \
-    for (; k < cols; k += 8) {                                                               \
-      const int64_t rest = cols - k < 8 ? cols - k : 8;                                      \
-      alignas(32) std::byte last_w[32] = {};                                                 \
-      alignas(32) float last_x[8] = {};                                                      \
-      __builtin_memcpy(last_w, w + k * BYTES, rest * BYTES);                                 \
-      __builtin_memcpy(last_x, x + k, rest * sizeof(float));                                 \
-      sums[0] = _mm256_fmadd_ps(EIGHT(last_w), _mm256_load_ps(last_x), sums[0]);             \
-    }                                                                                        \
-    return add_lanes(_mm256_add_ps(_mm256_add_ps(sums[0], sums[1]),                          \
-                                   _mm256_add_ps(sums[2], sums[3])));                        \
+template <class Row>
+AXL_TARGET static void multiply_plain(const PlainProduct& p) {
+  const int64_t chunk = rows_in_cache(p.cols * sizeof(float));
+  for (int64_t begin = 0; begin < p.x_rows; begin += chunk) {
+    const int64_t end = begin + chunk < p.x_rows ? begin + chunk : p.x_rows;
+    for (int64_t n = 0; n < p.rows; n += kRows) {
+      int64_t r = begin;
+      for (; r + kActivationRows <= end; r += kActivationRows)
+        multiply_plain_tile<Row, kActivationRows>(p, n, r);
+      for (; r < end; ++r) multiply_plain_tile<Row, 1>(p, n, r);
+    }
   }
-AXL_PLAIN_DOT(dot_bf16, eight_of_bf16, 2)
-AXL_PLAIN_DOT(dot_f16, eight_of_f16, 2)
-AXL_PLAIN_DOT(dot_f32, eight_of_f32, 4)
-#undef AXL_PLAIN_DOT
+}

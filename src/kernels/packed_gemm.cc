@@ -1,8 +1,6 @@
 #include "axl/kernels/packed_gemm.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 #include <string_view>
 
 #include "axl/base/parallel.h"
@@ -12,71 +10,34 @@
 #include "axl/tensor/half.h"
 
 namespace axl {
-namespace detail {
-
-void quantize_activations(const float* x, int64_t cols, ActivationBlock* out) {
-  for (int64_t k = 0; k < cols; k += 32) {
-    ActivationBlock& to = out[k / ActivationBlock::kElements];
-    const int64_t b = k % ActivationBlock::kElements / 32, count = std::min<int64_t>(32, cols - k);
-    float block[32] = {};
-    std::memcpy(block, x + k, sizeof(float) * count);
-    float top = 0;
-    for (float v : block) top = std::max(top, std::abs(v));
-    const float scale = top / 127.0f, inverse = top > 0 ? 127.0f / top : 0.0f;
-    int8_t* q = to.q + 32 * b;
-    for (int64_t i = 0; i < 32; ++i) q[i] = static_cast<int8_t>(std::nearbyint(block[i] * inverse));
-    int32_t all = 0;
-    for (int64_t i = 0; i < 8; ++i) {
-      const int32_t sum = q[4 * i] + q[4 * i + 1] + q[4 * i + 2] + q[4 * i + 3];
-      to.offset[8 * b + i] = -128 * sum;
-      all += sum;
-    }
-    to.scale[b] = scale;
-    to.sum[b] = scale * all;
-  }
-  // Coded rows are whole blocks: what they are padded with meets zeros.
-  const int64_t end = (cols + 31) / 32, padded = (end + 7) / 8 * 8;
-  for (int64_t b = end; b < padded; ++b) {
-    ActivationBlock& to = out[b / 8];
-    std::memset(to.q + b % 8 * 32, 0, 32);
-    std::memset(to.offset + b % 8 * 8, 0, 32);
-    to.scale[b % 8] = to.sum[b % 8] = 0;
-  }
-}
-
-}  // namespace detail
-
 namespace {
 
 using detail::ActivationBlock;
-using detail::PackedDots;
+using detail::CodedProduct;
+using detail::PackedProducts;
+using detail::PlainProduct;
 
-// Reading this much is worth handing to a thread.
-constexpr int64_t kTileBytes = 16 << 10;
+// Reading this much is worth handing to a thread; with many rows of x, less of it is.
+constexpr int64_t kTileBytes = 16 << 10, kTileBytesOfMany = 4 << 10, kManyRows = 8;
+constexpr int64_t kTileMultiple = 4;  // rows that one register tile covers
 
 bool is_plain(ElementType type) { return element_format(type).elements == 1; }
 
-const PackedDots& dots() {
-  return std::string_view(kernel_isa()) == "avx2" ? detail::packed_dots().front()
-                                                  : detail::packed_dots().back();
+const PackedProducts& products() {
+  return std::string_view(kernel_isa()) == "avx2" ? detail::packed_products().front()
+                                                  : detail::packed_products().back();
 }
 
-auto plain_dot(const PackedDots& set, ElementType type) {
+auto plain_product(const PackedProducts& set, ElementType type) {
   return type == ElementType::kBF16 ? set.bf16 : type == ElementType::kF16 ? set.f16 : set.f32;
 }
 
-auto block_dot(const PackedDots& set, ElementType type) {
+auto coded_product(const PackedProducts& set, ElementType type) {
   return type == ElementType::kQ8_0 ? set.q8_0 : type == ElementType::kQ4_K ? set.q4_k : set.q6_k;
 }
 
 /// Rows of activations in 8 bits, in memory that the calling thread keeps from product to product.
-struct QuantizedRows {
-  const ActivationBlock* data;
-  int64_t blocks;  ///< of a row
-  const ActivationBlock* row(int64_t r) const { return data + r * blocks; }
-};
-
-QuantizedRows quantize(ConstMat x) {
+const ActivationBlock* quantize(ConstMat x) {
   thread_local Buffer room;
   const int64_t blocks = (x.cols + ActivationBlock::kElements - 1) / ActivationBlock::kElements;
   const size_t bytes = sizeof(ActivationBlock) * blocks * x.rows;
@@ -86,7 +47,7 @@ QuantizedRows quantize(ConstMat x) {
     for (int64_t r = begin; r < end; ++r)
       detail::quantize_activations(x.row(r), x.cols, data + r * blocks);
   });
-  return {data, blocks};
+  return data;
 }
 
 /// Some rows of one run of W, and the column of y that the first of them gives.
@@ -97,9 +58,9 @@ struct Tile {
 
 // body(tile) for every tile of all runs, on all threads.
 template <class Body>
-void for_each_tile(std::span<const PackedMatrix> w, const Body& body) {
-  const auto rows_of = [](const PackedMatrix& m) {
-    return std::max<int64_t>(1, kTileBytes / m.row_bytes());
+void for_each_tile(std::span<const PackedMatrix> w, int64_t tile_bytes, const Body& body) {
+  const auto rows_of = [&](const PackedMatrix& m) {
+    return std::max(kTileMultiple, tile_bytes / m.row_bytes() / kTileMultiple * kTileMultiple);
   };
   int64_t tiles = 0;
   for (const PackedMatrix& m : w)
@@ -121,7 +82,7 @@ void for_each_tile(std::span<const PackedMatrix> w, const Body& body) {
 
 }  // namespace
 
-const char* packed_gemm_isa() { return dots().isa; }
+const char* packed_gemm_isa() { return products().isa; }
 
 bool packed_gemm_reads(ElementType type) {
   switch (type) {
@@ -138,29 +99,28 @@ bool packed_gemm_reads(ElementType type) {
 }
 
 void packed_gemm(ConstMat x, std::span<const PackedMatrix> w, Mat y, Write write) {
-  QuantizedRows quantized{};
+  const ActivationBlock* quantized = nullptr;
   int64_t columns = 0;
   for (const PackedMatrix& m : w) {
     if (m.empty()) continue;
     AXL_CHECK(m.cols == x.cols && packed_gemm_reads(m.type));
     columns += m.rows;
-    if (!is_plain(m.type) && !quantized.data && x.rows > 0) quantized = quantize(x);
+    if (!is_plain(m.type) && !quantized && x.rows > 0) quantized = quantize(x);
   }
   AXL_CHECK(x.rows == y.rows && columns == y.cols);
-  const PackedDots& set = dots();
-  for_each_tile(w, [&](const Tile& t) {
-    const bool plain = is_plain(t.w->type);
-    const auto plainly = plain_dot(set, t.w->type);
-    const auto in_blocks = block_dot(set, t.w->type);
-    for (int64_t n = t.begin; n < t.end; ++n) {
-      const std::byte* row = t.w->row(n);
-      for (int64_t r = 0; r < x.rows; ++r) {
-        const float dot =
-            plain ? plainly(row, x.row(r), x.cols) : in_blocks(row, quantized.row(r), x.cols);
-        float& out = y(r, t.column + n - t.begin);
-        out = write == Write::kAdd ? out + dot : dot;
-      }
-    }
+  const PackedProducts& set = products();
+  const int64_t tile_bytes = x.rows < kManyRows ? kTileBytes : kTileBytesOfMany;
+  for_each_tile(w, tile_bytes, [&](const Tile& t) {
+    const std::byte* first = t.w->row(t.begin);
+    const int64_t row_bytes = t.w->row_bytes(), rows = t.end - t.begin;
+    float* out = y.data + t.column;
+    const bool add = write == Write::kAdd;
+    if (is_plain(t.w->type))
+      plain_product(set, t.w->type)(PlainProduct{first, row_bytes, rows, x.cols, x.data, x.stride,
+                                                 x.rows, out, y.stride, add});
+    else
+      coded_product(set, t.w->type)(
+          CodedProduct{first, row_bytes, rows, x.cols, quantized, x.rows, out, y.stride, add});
   });
 }
 

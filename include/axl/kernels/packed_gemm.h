@@ -31,27 +31,49 @@ void gather_add_packed_rows(const PackedMatrix& table, std::span<const int32_t> 
 
 namespace detail {
 
-/// 256 neighbours of a row of activations. Scales and sums are those of its 8 blocks of 32.
+/// 256 neighbours of a row of activations: 8 blocks of 32. A scale is that of its block.
 struct alignas(64) ActivationBlock {
   static constexpr int64_t kElements = 256;
   int8_t q[256];
   int32_t offset[64];  ///< −128 · the sum of 4 neighbours of q
-  float scale[8];
-  float sum[8];  ///< scale · Σ q
+  float scale[64];     ///< of 4 neighbours of q
+  float sum[8];        ///< of a block: scale · Σ q
 };
 
-/// The dot products of one instruction set: one coded row with one row of activations.
-struct PackedDots {
+/// y [x_rows, rows] = x Wᵀ, or +=, on the calling thread: rows of W follow each other at row_bytes,
+/// of x at x_stride elements (PlainProduct) or as whole ActivationBlocks (CodedProduct).
+struct CodedProduct {
+  const std::byte* w;
+  int64_t row_bytes, rows, cols;
+  const ActivationBlock* x;
+  int64_t x_rows;
+  float* y;
+  int64_t y_stride;
+  bool add;
+};
+struct PlainProduct {
+  const std::byte* w;
+  int64_t row_bytes, rows, cols;
+  const float* x;
+  int64_t x_stride, x_rows;
+  float* y;
+  int64_t y_stride;
+  bool add;
+};
+
+/// The products of one instruction set.
+struct PackedProducts {
   const char* isa;
-  float (*q8_0)(const std::byte* w, const ActivationBlock* x, int64_t cols);
-  float (*q4_k)(const std::byte* w, const ActivationBlock* x, int64_t cols);
-  float (*q6_k)(const std::byte* w, const ActivationBlock* x, int64_t cols);
-  float (*bf16)(const std::byte* w, const float* x, int64_t cols);
-  float (*f16)(const std::byte* w, const float* x, int64_t cols);
-  float (*f32)(const std::byte* w, const float* x, int64_t cols);
+  void (*q8_0)(const CodedProduct&);
+  void (*q4_k)(const CodedProduct&);
+  void (*q6_k)(const CodedProduct&);
+  void (*bf16)(const PlainProduct&);
+  void (*f16)(const PlainProduct&);
+  void (*f32)(const PlainProduct&);
 };
 /// Those that this CPU runs, the best last.
-std::span<const PackedDots> packed_dots();
+std::span<const PackedProducts> packed_products();
+/// Rounds a row of activations to 8 bits.
 void quantize_activations(const float* x, int64_t cols, ActivationBlock* out);
 
 }  // namespace detail

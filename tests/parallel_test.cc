@@ -1,0 +1,108 @@
+#include "axl/base/parallel.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "testing.h"
+
+namespace axl {
+namespace {
+
+template <class Loop>
+void expect_every_index_once(const Loop& loop) {
+  for (int64_t n : {0, 1, 2, 3, 7, 1000}) {
+    std::vector<int> calls(n);  // written by one thread each: the thread sanitizer watches
+    loop(n, [&](int64_t i) { ++calls[i]; });
+    for (int64_t i = 0; i < n; ++i) ASSERT_EQ(calls[i], 1) << i << " of " << n;
+  }
+}
+
+TEST(Parallel, EveryIndexRunsOnceOnAnyNumberOfThreads) {
+  for (int threads : {1, 2, 3, 5}) {
+    const Threads those(threads);
+    EXPECT_EQ(num_threads(), threads);
+    expect_every_index_once([](int64_t n, const auto& body) { parallel_for(n, body); });
+    expect_every_index_once([](int64_t n, const auto& body) { parallel_for_dynamic(n, body); });
+  }
+}
+
+// Loops of both kinds and of all sizes in turn, so short that threads often come too late.
+TEST(Parallel, AThreadThatComesLateTakesNothingOfTheNextLoop) {
+  const Threads four(4);
+  std::vector<int64_t> sums(64);
+  int64_t expected = 0;
+  for (int64_t round = 0; round < 20000; ++round) {
+    const int64_t n = round * 7 % 13 + 2;
+    const auto body = [&, round](int64_t i) { sums[i] += round; };
+    if (round * 5 % 3 == 0)
+      parallel_for_dynamic(n, body);
+    else
+      parallel_for(n, body);
+    expected += n * round;
+  }
+  int64_t sum = 0;
+  for (int64_t s : sums) sum += s;
+  EXPECT_EQ(sum, expected);
+}
+
+TEST(Parallel, OtherThreadsTakePart) {
+  const Threads two(2);
+  std::atomic<int> arrived{0};
+  // Each index waits for the other, which one thread alone could never see.
+  parallel_for(2, [&](int64_t) {
+    ++arrived;
+    while (arrived < 2) std::this_thread::yield();
+  });
+  EXPECT_EQ(arrived, 2);
+}
+
+TEST(Parallel, ThreadIndexIsBelowTheirNumber) {
+  const Threads three(3);
+  std::vector<int> index(300, -1);
+  parallel_for_dynamic(300, [&](int64_t i) { index[i] = thread_index(); });
+  for (int i : index) EXPECT_TRUE(i >= 0 && i < 3) << i;
+  EXPECT_EQ(thread_index(), 0);
+}
+
+TEST(Parallel, ANestedLoopStaysOnItsThread) {
+  const Threads two(2);
+  std::atomic<int> elsewhere{0};
+  parallel_for(8, [&](int64_t) {
+    EXPECT_EQ(num_threads(), 1);
+    const auto here = std::this_thread::get_id();
+    parallel_for(8, [&](int64_t) { elsewhere += std::this_thread::get_id() != here; });
+  });
+  EXPECT_EQ(elsewhere, 0);
+  EXPECT_EQ(num_threads(), 2);
+}
+
+TEST(Parallel, ASerialSectionStaysOnItsThread) {
+  const Threads two(2);
+  {
+    const SerialSection alone;
+    EXPECT_EQ(num_threads(), 1);
+    { const SerialSection nested; }
+    EXPECT_EQ(num_threads(), 1);
+  }
+  EXPECT_EQ(num_threads(), 2);
+}
+
+TEST(Parallel, LoopsOfSeveralCallersDoNotMix) {
+  const Threads two(2);
+  const auto count = [] {
+    for (int round = 0; round < 2000; ++round) {
+      std::vector<int> calls(16);
+      parallel_for(16, [&](int64_t i) { ++calls[i]; });
+      for (int c : calls) ASSERT_EQ(c, 1);
+    }
+  };
+  std::thread other(count);
+  count();
+  other.join();
+}
+
+}  // namespace
+}  // namespace axl
