@@ -146,15 +146,7 @@ struct HfLlama : testing::Test {
   Model model = lively_model(small_config());
   std::vector<int32_t> ids = repetitive_ids(30, 4);
 
-  Matrix fine_logits() const {
-    Activations a(model.config(), ids.size(), Activations::Mode::kInference);
-    a.lay_out(whole_sequences(1, ids.size()));
-    model.forward(ids, a);
-    model.fine_logits(a);
-    Matrix logits(ids.size(), kVocab);
-    copy(a.logits, logits.view());
-    return logits;
-  }
+  Matrix fine_logits() const { return full_logits(model, ids, Head::kFine); }
 };
 
 TEST_F(HfLlama, ComputesTheFineHead) {

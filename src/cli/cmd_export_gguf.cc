@@ -72,7 +72,7 @@ void warn_of_untrained_head(const std::optional<Config>& run, const Model& model
   if (model.config().n_scales() == 1 || !run || run->train.fine_loss_weight > 0) return;
   spdlog::warn(
       "the fine head, all that llama.cpp runs, was never trained: the run's "
-      "train.fine_loss_weight is 0. Expect nonsense; train with --set train.fine_loss_weight=0.3, "
+      "train.fine_loss_weight is 0. Expect nonsense; train with --set train.fine_loss_weight=2, "
       "or distil the model into one of a single scale (axl distill)");
 }
 
