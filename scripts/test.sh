@@ -3,7 +3,7 @@
 set -euo pipefail
 
 # Tests that run threads against each other, built for the thread sanitizer.
-readonly THREADED_TESTS=(packed_gemm_test data_test golden_test infer_test nn_test train_test)
+readonly THREADED_TESTS=(parallel_test packed_gemm_test data_test golden_test infer_test nn_test train_test)
 readonly FUZZ_SECONDS=60
 
 usage() {
@@ -25,9 +25,6 @@ USAGE
 }
 
 say() { printf '%s\n' "$*"; }
-
-# A test's threads must not spin while those of another test want the CPU.
-export OMP_WAIT_POLICY=passive
 
 configure_and_build() {
   local preset=$1

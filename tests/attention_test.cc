@@ -108,6 +108,33 @@ TEST_P(Attention, MatchesDouble) {
   }
 }
 
+// Continuing byte by byte has kernels of its own, for one query of one head.
+TEST_P(Attention, OneContinuedQueryMatchesDoubleAtOddWidths) {
+  for (int64_t d : {1, 8, 24, 64, 72, 130}) {
+    for (int64_t keys : {1, 2, 7, 100}) {
+      for (int64_t window : {0, 3}) {
+        Matrix q = random_matrix(1, d, d), k = random_matrix(keys, d, d + 1);
+        Matrix v = random_matrix(keys, d, d + 2), out(1, d), lse(1, 1);
+        std::vector<float> scratch(attention_scratch(keys));
+        const AttentionHeads last{.heads = 1, .query_begin = keys, .window = window};
+        attention_head(last, 0, 0, q.view(), k.view(), v.view(), out.view(), lse.view(),
+                       scratch.data());
+        std::vector<double> expected(d);
+        double sum = 0;
+        for (int64_t j = window > 0 ? std::max<int64_t>(0, keys - window) : 0; j < keys; ++j) {
+          double score = 0;
+          for (int64_t i = 0; i < d; ++i) score += double(q(0, i)) * k(j, i) / std::sqrt(double(d));
+          sum += std::exp(score);
+          for (int64_t i = 0; i < d; ++i) expected[i] += std::exp(score) * v(j, i);
+        }
+        EXPECT_NEAR(lse(0, 0), std::log(sum), 1e-5);
+        for (int64_t i = 0; i < d; ++i)
+          ASSERT_NEAR(out(0, i), expected[i] / sum, 1e-5) << d << " " << keys << " " << i;
+      }
+    }
+  }
+}
+
 TEST_P(Attention, WhatAQueryMayNotSeeChangesNothingBitForBit) {
   for (const AttentionCase& c : kCases) {
     Matrix q = random_matrix(c.queries, kWidth, 1), k = random_matrix(c.keys, kWidth, 2);

@@ -124,8 +124,13 @@ TEST(Isa, KernelsRunTheLoopsThatWereChosen) {
   EXPECT_RUNS(softmax_backward,
               attention_head_backward(heads, 0, x.view(), x.view(), x.view(), lse.view(), y.view(),
                                       dq.view(), dk.view(), dv.view(), floats.data()));
-  EXPECT_RUNS(streaming_dot, gemm(Trans::kNo, x.view().row_range(0, 1), Trans::kYes, y.view(),
-                                  Mat(floats.data(), 1, 4), Write::kAssign));
+  const AttentionHeads last{.heads = 1, .query_begin = 3};
+  const auto attend_alone = [&] {
+    attention_head(last, 0, 0, x.view().row_range(0, 1), x.view(), x.view(),
+                   y.view().row_range(0, 1), lse.view().row_range(0, 1), floats.data());
+  };
+  EXPECT_RUNS(dots, attend_alone());
+  EXPECT_RUNS(weighted_sum, attend_alone());
   use_row_kernels(before);
 }
 

@@ -63,7 +63,7 @@ Matrix reference(Matrix x, Coded& w) {
 TEST_P(PackedGemm, MultipliesWhatTheCodedRowsStandFor) {
   for (ElementType type : kTypes) {
     for (int64_t cols : {1, 31, 32, 33, 64, 224, 256, 257, 688, 1024}) {
-      for (int64_t rows : {1, 3, 17}) {
+      for (int64_t rows : {1, 3, 8, 17, 27}) {
         Coded w(type, 37, cols, cols);
         const Matrix x = random_matrix(rows, cols, 7 * cols + rows);
         Matrix y(rows, 37), expected = reference(x, w);
@@ -108,19 +108,35 @@ TEST_P(PackedGemm, ARowDoesNotDependOnOtherRowsOrThreads) {
   }
 }
 
+TEST_P(PackedGemm, AmongManyRowsARowDoesNotDependOnTheirNumberOrThreads) {
+  for (ElementType type : kTypes) {
+    Coded w(type, 700, 320, 11);
+    Matrix x = random_matrix(45, 320, 12), all(45, 700), some(19, 700);
+    {
+      const Threads three(3);
+      packed_gemm(x.view(), {&w.matrix, 1}, all.view(), Write::kAssign);
+    }
+    const Threads single(1);
+    packed_gemm(x.view().row_range(26, 19), {&w.matrix, 1}, some.view(), Write::kAssign);
+    EXPECT_EQ(0, std::memcmp(some.values.data(), &all(26, 0), sizeof(float) * some.values.size()))
+        << element_format(type).name;
+  }
+}
+
 TEST_P(PackedGemm, ExtremeCodesDoNotOverflow) {
   Coded w(ElementType::kQ8_0, 1, 64, 1);
-  std::vector<float> ones(64, 1.0f);
   // −128, which no encoder here writes, in every place.
   for (int64_t block = 0; block < 2; ++block)
     std::memset(w.bytes.data() + 34 * block + 2, 0x80, 32);
   decode_row(w.matrix, 0, w.values.view().row(0));
-  Matrix x(1, 64), y(1, 1);
-  x.values = ones;
-  packed_gemm(x.view(), {&w.matrix, 1}, y.view(), Write::kAssign);
   double sum = 0;
   for (float v : w.values.values) sum += v;
-  EXPECT_NEAR(y(0, 0) / sum, 1.0, 1e-5);
+  for (int64_t rows : {1, 16}) {
+    Matrix x(rows, 64), y(rows, 1);
+    for (float& v : x.values) v = 1.0f;
+    packed_gemm(x.view(), {&w.matrix, 1}, y.view(), Write::kAssign);
+    for (float v : y.values) EXPECT_NEAR(v / sum, 1.0, 1e-5);
+  }
 }
 
 TEST_P(PackedGemm, UsesTheInstructionSetThatIsChosen) {
@@ -138,9 +154,9 @@ TEST(PackedProducts, IntegersGiveTheSameBitsOnEveryInstructionSet) {
     detail::ActivationBlock blocks[4];
     detail::quantize_activations(x.values.data(), 1024, blocks);
     const auto product = [&](const detail::PackedProducts& set) {
-      const auto of = type == ElementType::kQ8_0   ? set.q8_0
-                      : type == ElementType::kQ4_K ? set.q4_k
-                                                   : set.q6_k;
+      const auto of = type == ElementType::kQ8_0   ? set.q8_0.few
+                      : type == ElementType::kQ4_K ? set.q4_k.few
+                                                   : set.q6_k.few;
       std::vector<float> y(8);
       of({w.bytes.data(), w.matrix.row_bytes(), 8, 1024, blocks, 1, y.data(), 8, false});
       return y;

@@ -56,6 +56,16 @@ struct KeyRange {
   }
 };
 
+// One query, as when a text is continued byte by byte: rows of keys and values pass by once, and no
+// library is asked for products that small.
+void attend_alone(const float* q, ConstMat k, ConstMat v, float scale, float* out, float* lse,
+                  float* scores) {
+  const RowKernels& kernels = row_kernels();
+  kernels.dots(q, k.data, k.stride, k.cols, scale, scores, k.rows);
+  *lse = kernels.softmax(scores, k.rows);
+  kernels.weighted_sum(scores, v.data, v.stride, v.cols, out, k.rows);
+}
+
 }  // namespace
 
 int64_t attention_scratch(int64_t keys) { return 2 * kQueryBlock * keys; }
@@ -72,6 +82,10 @@ void attention_head(const AttentionHeads& a, int64_t head, int64_t block, ConstM
   const Mat scores(scratch, count, keys);
 
   const float scale = 1.0f / std::sqrt(static_cast<float>(qh.cols));
+  // Continued, not trained on: backward takes the scores again as the products below make them. The
+  // block sees what its one query sees.
+  if (q.rows == 1 && a.query_begin > 0 && keys > 0)
+    return attend_alone(qh.data, kh, vh, scale, oh.data, &lse(0, head), scratch);
   gemm_serial(Trans::kNo, qh, Trans::kYes, kh, scores, Write::kAssign, scale);
   for (int64_t i = 0; i < count; ++i) {
     const Visible v = range.of(begin + i);

@@ -1,13 +1,13 @@
 #include "axl/kernels/gemm.h"
-#include "row_kernels.h"
+#include "axl/kernels/packed_gemm.h"
 
 namespace axl::detail {
 
-void gemv(ConstMat x, ConstMat w, Mat y, Write write, float alpha) {
-  const auto dot = row_kernels().streaming_dot;
-  for (int64_t n = 0; n < w.rows; ++n)
-    for (int64_t r = 0; r < x.rows; ++r)
-      y(r, n) = (write == Write::kAdd ? y(r, n) : 0.0f) + alpha * dot(x.row(r), w.row(n), x.cols);
+void gemv(ConstMat x, ConstMat w, Mat y, Write write) {
+  const auto row_bytes = static_cast<int64_t>(sizeof(float)) * w.stride;
+  chosen_packed_products().f32({reinterpret_cast<const std::byte*>(w.data), row_bytes, w.rows,
+                                w.cols, x.data, x.stride, x.rows, y.data, y.stride,
+                                write == Write::kAdd});
 }
 
 }  // namespace axl::detail

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "axl/kernels/packed_gemm.h"
+#include "axl/tensor/arena.h"
 
 // GCC 12 takes the undefined registers of its own intrinsics for mistakes of ours (its bug 105593).
 #if defined(__GNUC__) && !defined(__clang__)
@@ -30,9 +31,18 @@ struct Codes {
 struct Sums {
   __m256 first, second;
 };
-/// Up to sixteen scales of a row of weights.
+/// Sixteen scales of a row of weights.
 struct RowScales {
+  __m256 first, second;
+};
+/// Up to sixteen products of scales.
+struct PieceScales {
   alignas(32) float s[16];
+};
+/// A pair of blocks, and where its offsets are.
+struct Activations {
+  Codes q;
+  const int32_t* offset;
 };
 
 AXL_INLINE __m256i load_bytes(const void* p) {
@@ -72,56 +82,56 @@ AXL_INLINE __m256i dot_small(__m256i start, __m256i w, __m256i x) {
   const __m256i pairs = _mm256_maddubs_epi16(w, x);
   return _mm256_add_epi32(start, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
-AXL_INLINE __m256 dot_signed(__m256i w, const int8_t* x) {
-  const __m256i signs_moved = _mm256_sign_epi8(load_bytes(x), w);
+AXL_INLINE __m256 dot_signed(__m256i w, __m256i x) {
+  const __m256i signs_moved = _mm256_sign_epi8(x, w);
   return _mm256_cvtepi32_ps(dot_small(_mm256_setzero_si256(), _mm256_abs_epi8(w), signs_moved));
 }
 AXL_INLINE Codes prepare_signed(Codes w) { return w; }
-AXL_INLINE Sums dots_signed(Codes w, const ActivationBlock& x, int pair) {
+AXL_INLINE Activations activations(const ActivationBlock& x, int pair) {
   const int8_t* q = x.q + 64 * pair;
-  return {dot_signed(w.first, q), dot_signed(w.second, q + 32)};
+  return {load_pair(q, q + 32), x.offset + 16 * pair};
+}
+AXL_INLINE Sums dots_signed(Codes w, const Activations& x) {
+  return {dot_signed(w.first, x.q.first), dot_signed(w.second, x.q.second)};
 }
 /// Of codes below 64, less `less` from each: 0 or 32.
 template <int less>
-AXL_INLINE Sums dots_small(Codes w, const ActivationBlock& x, int pair) {
-  const int8_t* q = x.q + 64 * pair;
-  const int32_t* offset = x.offset + 16 * pair;
+AXL_INLINE Sums dots_small(Codes w, const Activations& x) {
   const __m256i none = _mm256_setzero_si256();
-  const __m256i a = less ? _mm256_srai_epi32(load_bytes(offset), 2) : none;
-  const __m256i b = less ? _mm256_srai_epi32(load_bytes(offset + 8), 2) : none;
-  return {_mm256_cvtepi32_ps(dot_small(a, w.first, load_bytes(q))),
-          _mm256_cvtepi32_ps(dot_small(b, w.second, load_bytes(q + 32)))};
+  const __m256i a = less ? _mm256_srai_epi32(load_bytes(x.offset), 2) : none;
+  const __m256i b = less ? _mm256_srai_epi32(load_bytes(x.offset + 8), 2) : none;
+  return {_mm256_cvtepi32_ps(dot_small(a, w.first, x.q.first)),
+          _mm256_cvtepi32_ps(dot_small(b, w.second, x.q.second))};
 }
 
-AXL_INLINE RowScales row_scales(__m256 eight) {
-  RowScales r;
-  _mm256_store_ps(r.s, eight);
+AXL_INLINE RowScales sixteen(__m256 first, __m256 second) { return {first, second}; }
+/// A row's scales times the activations', of each block or each half of one.
+AXL_INLINE PieceScales times_block_scales(__m256 w, const ActivationBlock& x) {
+  PieceScales r;
+  _mm256_store_ps(r.s, _mm256_mul_ps(w, _mm256_load_ps(x.scale)));
   return r;
 }
-AXL_INLINE RowScales row_scales(__m256 first, __m256 second) {
-  RowScales r;
-  _mm256_store_ps(r.s, first);
-  _mm256_store_ps(r.s + 8, second);
+AXL_INLINE PieceScales times_half_scales(const RowScales& w, const ActivationBlock& x) {
+  PieceScales r;
+  _mm256_store_ps(r.s, _mm256_mul_ps(w.first, _mm256_load_ps(x.half_scale)));
+  _mm256_store_ps(r.s + 8, _mm256_mul_ps(w.second, _mm256_load_ps(x.half_scale + 8)));
   return r;
 }
 /// Scales 2·pair and 2·pair + 1, eight times each.
-AXL_INLINE Sums spread_by_8(const RowScales& r, int pair) {
+AXL_INLINE Sums spread_by_8(const PieceScales& r, int pair) {
   return {_mm256_broadcast_ss(r.s + 2 * pair), _mm256_broadcast_ss(r.s + 2 * pair + 1)};
 }
 /// Scales 4·pair to 4·pair + 3, four times each.
-AXL_INLINE Sums spread_by_4(const RowScales& r, int pair) {
+AXL_INLINE Sums spread_by_4(const PieceScales& r, int pair) {
   const float* s = r.s + 4 * pair;
   return {_mm256_set_m128(_mm_broadcast_ss(s + 1), _mm_broadcast_ss(s)),
           _mm256_set_m128(_mm_broadcast_ss(s + 3), _mm_broadcast_ss(s + 2))};
 }
 
 AXL_INLINE Sums zero_sums() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
-/// sum + dots · weight scales · activation scales.
-AXL_INLINE Sums add_scaled(Sums sum, Sums dots, Sums scale, const float* x_scale) {
-  const __m256 first = _mm256_mul_ps(scale.first, _mm256_load_ps(x_scale));
-  const __m256 second = _mm256_mul_ps(scale.second, _mm256_load_ps(x_scale + 8));
-  return {_mm256_fmadd_ps(dots.first, first, sum.first),
-          _mm256_fmadd_ps(dots.second, second, sum.second)};
+AXL_INLINE Sums add_scaled(Sums sum, Sums dots, Sums scale) {
+  return {_mm256_fmadd_ps(dots.first, scale.first, sum.first),
+          _mm256_fmadd_ps(dots.second, scale.second, sum.second)};
 }
 /// The first eight sums less a · b.
 AXL_INLINE Sums subtract(Sums sum, __m256 a, __m256 b) {
@@ -153,13 +163,15 @@ AXL_INLINE Sums add_products(Sums sum, Sums w, const float* x) {
 
 #include "packed_dot.inl"
 #undef AXL_TARGET
-constexpr PackedProducts kProducts{"avx2",
-                                   multiply_coded<Q8Row>,
-                                   multiply_coded<Q4Row>,
-                                   multiply_coded<Q6Row>,
-                                   multiply_plain<Bf16Row>,
-                                   multiply_plain<F16Row>,
-                                   multiply_plain<F32Row>};
+constexpr PackedProducts kProducts{
+    .isa = "avx2",
+    .q8_0 = {multiply_coded<Q8Row>, multiply_coded<Q8Row>},
+    .q4_k = {multiply_coded<Q4Row>, multiply_coded<Q4Row>},
+    .q6_k = {multiply_coded<Q6Row>, multiply_coded<Q6Row>},
+    .bf16 = multiply_plain<Bf16Row>,
+    .f16 = multiply_plain<F16Row>,
+    .f32 = multiply_plain<F32Row>,
+};
 }  // namespace avx2
 
 namespace avx512_vnni {
@@ -171,6 +183,10 @@ constexpr int kActivationRows = 4;
 using Codes = __m512i;
 using Sums = __m512;
 using RowScales = __m512;
+using PieceScales = __m512;
+struct Activations {
+  Codes q, offset;
+};
 
 AXL_INLINE __m256i load_bytes(const void* p) {
   return _mm256_loadu_si256(static_cast<const __m256i*>(p));
@@ -199,33 +215,42 @@ AXL_INLINE Codes with_high_bits(Codes low, const void* p, int shift) {
 // Signed weights are made unsigned by adding 128; what this adds is taken off again by beginning
 // with the activations' offset.
 AXL_INLINE Codes prepare_signed(Codes w) { return _mm512_xor_si512(w, _mm512_set1_epi8(-128)); }
-AXL_INLINE Sums dots_signed(Codes w, const ActivationBlock& x, int pair) {
-  const __m512i start = _mm512_load_si512(x.offset + 16 * pair);
-  return _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(start, w, _mm512_load_si512(x.q + 64 * pair)));
+AXL_INLINE Activations activations(const ActivationBlock& x, int pair) {
+  Activations a = {_mm512_load_si512(x.q + 64 * pair), _mm512_load_si512(x.offset + 16 * pair)};
+  // Stay in registers: the compiler would rather load them again for every row of weights.
+  asm("" : "+v"(a.q), "+v"(a.offset));
+  return a;
+}
+AXL_INLINE Sums dots_signed(Codes w, const Activations& x) {
+  return _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(x.offset, w, x.q));
 }
 template <int less>
-AXL_INLINE Sums dots_small(Codes w, const ActivationBlock& x, int pair) {
-  const __m512i start =
-      less ? _mm512_srai_epi32(_mm512_load_si512(x.offset + 16 * pair), 2) : _mm512_setzero_si512();
-  return _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(start, w, _mm512_load_si512(x.q + 64 * pair)));
+AXL_INLINE Sums dots_small(Codes w, const Activations& x) {
+  const __m512i start = less ? _mm512_srai_epi32(x.offset, 2) : _mm512_setzero_si512();
+  return _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(start, w, x.q));
 }
 
-AXL_INLINE RowScales row_scales(__m256 eight) { return _mm512_castps256_ps512(eight); }
-AXL_INLINE RowScales row_scales(__m256 first, __m256 second) {
+AXL_INLINE RowScales sixteen(__m256 first, __m256 second) {
   return _mm512_insertf32x8(_mm512_castps256_ps512(first), second, 1);
 }
-AXL_INLINE Sums spread_by_8(const RowScales& r, int pair) {
+AXL_INLINE PieceScales times_block_scales(__m256 w, const ActivationBlock& x) {
+  return _mm512_castps256_ps512(_mm256_mul_ps(w, _mm256_load_ps(x.scale)));
+}
+AXL_INLINE PieceScales times_half_scales(const RowScales& w, const ActivationBlock& x) {
+  return _mm512_mul_ps(w, _mm512_load_ps(x.half_scale));
+}
+AXL_INLINE Sums spread_by_8(const PieceScales& r, int pair) {
   const __m512i halves = _mm512_set_epi32(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0);
   return _mm512_permutexvar_ps(_mm512_add_epi32(halves, _mm512_set1_epi32(2 * pair)), r);
 }
-AXL_INLINE Sums spread_by_4(const RowScales& r, int pair) {
+AXL_INLINE Sums spread_by_4(const PieceScales& r, int pair) {
   const __m512i quarters = _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);
   return _mm512_permutexvar_ps(_mm512_add_epi32(quarters, _mm512_set1_epi32(4 * pair)), r);
 }
 
 AXL_INLINE Sums zero_sums() { return _mm512_setzero_ps(); }
-AXL_INLINE Sums add_scaled(Sums sum, Sums dots, Sums scale, const float* x_scale) {
-  return _mm512_fmadd_ps(dots, _mm512_mul_ps(scale, _mm512_load_ps(x_scale)), sum);
+AXL_INLINE Sums add_scaled(Sums sum, Sums dots, Sums scale) {
+  return _mm512_fmadd_ps(dots, scale, sum);
 }
 AXL_INLINE Sums subtract(Sums sum, __m256 a, __m256 b) {
   return _mm512_fnmadd_ps(_mm512_zextps256_ps512(a), _mm512_zextps256_ps512(b), sum);
@@ -244,10 +269,17 @@ AXL_INLINE Sums add_products(Sums sum, Sums w, const float* x) {
 }
 
 #include "packed_dot.inl"
+#include "packed_panel.inl"
 #undef AXL_TARGET
 constexpr PackedProducts kProducts{
-    "avx512_vnni",           multiply_coded<Q8Row>,  multiply_coded<Q4Row>, multiply_coded<Q6Row>,
-    multiply_plain<Bf16Row>, multiply_plain<F16Row>, multiply_plain<F32Row>};
+    .isa = "avx512_vnni",
+    .q8_0 = {multiply_coded<Q8Row>, multiply_many<Q8Row>},
+    .q4_k = {multiply_coded<Q4Row>, multiply_many<Q4Row>},
+    .q6_k = {multiply_coded<Q6Row>, multiply_many<Q6Row>},
+    .bf16 = multiply_plain<Bf16Row>,
+    .f16 = multiply_plain<F16Row>,
+    .f32 = multiply_plain<F32Row>,
+};
 }  // namespace avx512_vnni
 
 constexpr std::array<PackedProducts, 2> kAll = {avx2::kProducts, avx512_vnni::kProducts};
@@ -255,9 +287,8 @@ constexpr std::array<PackedProducts, 2> kAll = {avx2::kProducts, avx512_vnni::kP
 }  // namespace
 
 // In AVX2, which every CPU here has: the same bits everywhere.
-__attribute__((target("avx2"))) static void quantize_block(const float* x, int8_t* q,
-                                                           int32_t* offset, float* scale,
-                                                           float* sum) {
+__attribute__((target("avx2"))) static void quantize_block(const float* x, int64_t b,
+                                                           ActivationBlock& to) {
   const __m256 sign = _mm256_set1_ps(-0.0f);
   __m256 v[4], top = _mm256_setzero_ps();
   for (int i = 0; i < 4; ++i) {
@@ -278,28 +309,27 @@ __attribute__((target("avx2"))) static void quantize_block(const float* x, int8_
       _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
   const __m256i twos = _mm256_maddubs_epi16(_mm256_set1_epi8(1), in_order);
   const __m256i fours = _mm256_madd_epi16(twos, _mm256_set1_epi16(1));
-  _mm256_store_si256(reinterpret_cast<__m256i*>(q), in_order);
-  _mm256_store_si256(reinterpret_cast<__m256i*>(offset),
+  _mm256_store_si256(reinterpret_cast<__m256i*>(to.q + 32 * b), in_order);
+  _mm256_store_si256(reinterpret_cast<__m256i*>(to.offset + 8 * b),
                      _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_slli_epi32(fours, 7)));
-  _mm256_store_ps(scale, _mm256_set1_ps(unit));
-  __m128i all = _mm_add_epi32(_mm256_castsi256_si128(fours), _mm256_extracti128_si256(fours, 1));
-  all = _mm_add_epi32(all, _mm_shuffle_epi32(all, 0x4e));
-  all = _mm_add_epi32(all, _mm_shuffle_epi32(all, 0xb1));
-  *sum = unit * static_cast<float>(_mm_cvtsi128_si32(all));
+  to.scale[b] = to.half_scale[2 * b] = to.half_scale[2 * b + 1] = unit;
+  __m256i halves = _mm256_add_epi32(fours, _mm256_shuffle_epi32(fours, 0x4e));
+  halves = _mm256_add_epi32(halves, _mm256_shuffle_epi32(halves, 0xb1));
+  to.half_sum[2 * b] = _mm256_cvtsi256_si32(halves);
+  to.half_sum[2 * b + 1] = _mm256_extract_epi32(halves, 4);
+  to.sum[b] = unit * static_cast<float>(to.half_sum[2 * b] + to.half_sum[2 * b + 1]);
 }
 
 void quantize_activations(const float* x, int64_t cols, ActivationBlock* out) {
   const int64_t padded = (cols + 255) / 256 * 256;  // coded rows are whole blocks: zeros meet zeros
   for (int64_t k = 0; k < padded; k += 32) {
-    ActivationBlock& to = out[k / 256];
-    const int64_t b = k % 256 / 32;
     float copy[32] = {};
     const float* from = x + k;
     if (k + 32 > cols) {
       if (k < cols) __builtin_memcpy(copy, from, sizeof(float) * (cols - k));
       from = copy;
     }
-    quantize_block(from, to.q + 32 * b, to.offset + 8 * b, to.scale + 8 * b, to.sum + b);
+    quantize_block(from, k % 256 / 32, out[k / 256]);
   }
 }
 

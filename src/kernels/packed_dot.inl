@@ -30,14 +30,17 @@ AXL_INLINE short bits_at(const std::byte* p) {
 
 // ---- What a row of weights holds for 256 elements -----------------------------------------------
 //
-// codes(pair) are the weights' integers, scales(pair) what they are multiplied by; dots() multiplies
-// codes by activations. below() takes off what a row's minima add.
+// codes_of() are the weights' integers for a pair of blocks, scales_of() the scales of a whole piece,
+// of weights times activations, and spread() those of a pair. dots() multiplies codes by activations;
+// less_minima() takes off what a row's minima add.
 
 struct Q8Row {
   static constexpr int64_t kBytes = 8 * 34;
+  static constexpr int kScales = 8, kAdded = 128;  // to each weight, where codes are unsigned
+  static constexpr bool kHasMinima = false;
   static constexpr bool kEndsEarly = true;  // rows are padded to 32 elements, not to 256
   const std::byte* w;
-  RowScales row;
+  __m256 scales;
 
   AXL_INLINE Q8Row at(const std::byte* w) {
     __m128i halves = _mm_cvtsi32_si128(static_cast<uint16_t>(bits_at(w)));
@@ -48,12 +51,12 @@ struct Q8Row {
     halves = _mm_insert_epi16(halves, bits_at(w + 170), 5);
     halves = _mm_insert_epi16(halves, bits_at(w + 204), 6);
     halves = _mm_insert_epi16(halves, bits_at(w + 238), 7);
-    return {w, row_scales(_mm256_cvtph_ps(halves))};
+    return {w, _mm256_cvtph_ps(halves)};
   }
   AXL_INLINE Q8Row at_end(const std::byte* w, int blocks) {
     alignas(32) float scales[8] = {};
     for (int b = 0; b < blocks; ++b) scales[b] = half_at(w + 34 * b);
-    return {w, row_scales(_mm256_load_ps(scales))};
+    return {w, _mm256_load_ps(scales)};
   }
 };
 AXL_INLINE Codes codes_of(const Q8Row& r, int pair) {
@@ -62,18 +65,20 @@ AXL_INLINE Codes codes_of(const Q8Row& r, int pair) {
 AXL_INLINE Codes last_codes_of(const Q8Row& r, int pair) {  // of a block without a second
   return prepare_signed(load_first(r.w + 68 * pair + 2));
 }
-AXL_INLINE Sums scales_of(const Q8Row& r, int pair) { return spread_by_8(r.row, pair); }
-AXL_INLINE Sums dots(const Q8Row&, Codes w, const ActivationBlock& x, int pair) {
-  return dots_signed(w, x, pair);
+AXL_INLINE PieceScales scales_of(const Q8Row& r, const ActivationBlock& x) {
+  return times_block_scales(r.scales, x);
 }
+AXL_INLINE Sums spread(const Q8Row&, const PieceScales& s, int pair) { return spread_by_8(s, pair); }
+AXL_INLINE Sums dots(const Q8Row&, Codes w, const Activations& x) { return dots_signed(w, x); }
 AXL_INLINE Sums less_minima(const Q8Row&, const ActivationBlock&, Sums sum) { return sum; }
 
 struct Q4Row {
   static constexpr int64_t kBytes = 144;
+  static constexpr int kScales = 8, kAdded = 0;
+  static constexpr bool kHasMinima = true;
   static constexpr bool kEndsEarly = false;
   const std::byte* w;
-  RowScales row;
-  __m256 minima;
+  __m256 scales, minima;
 
   // Eight 6-bit scales and eight 6-bit minima, packed in 12 bytes: the first four of each in the
   // low bits of bytes 0-3 and 4-7, the others in the nibbles of 8-11 and the high bits of 0-3 and
@@ -87,31 +92,34 @@ struct Q4Row {
         _mm_set_epi32(high_minima, s[1] & 0x3f3f3f3f, high_scales, s[0] & 0x3f3f3f3f);
     const __m256 scales = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
     const __m256 minima = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8)));
-    return {w, row_scales(_mm256_mul_ps(scales, _mm256_set1_ps(half_at(w)))),
+    return {w, _mm256_mul_ps(scales, _mm256_set1_ps(half_at(w))),
             _mm256_mul_ps(minima, _mm256_set1_ps(half_at(w + 2)))};
   }
 };
 AXL_INLINE Codes codes_of(const Q4Row& r, int pair) { return load_nibbles(r.w + 16 + 32 * pair); }
-AXL_INLINE Sums scales_of(const Q4Row& r, int pair) { return spread_by_8(r.row, pair); }
-AXL_INLINE Sums dots(const Q4Row&, Codes w, const ActivationBlock& x, int pair) {
-  return dots_small<0>(w, x, pair);
+AXL_INLINE PieceScales scales_of(const Q4Row& r, const ActivationBlock& x) {
+  return times_block_scales(r.scales, x);
 }
+AXL_INLINE Sums spread(const Q4Row&, const PieceScales& s, int pair) { return spread_by_8(s, pair); }
+AXL_INLINE Sums dots(const Q4Row&, Codes w, const Activations& x) { return dots_small<Q4Row::kAdded>(w, x); }
 AXL_INLINE Sums less_minima(const Q4Row& r, const ActivationBlock& x, Sums sum) {
   return subtract(sum, r.minima, _mm256_load_ps(x.sum));
 }
 
 struct Q6Row {
   static constexpr int64_t kBytes = 210;
+  static constexpr int kScales = 16, kAdded = 32;
+  static constexpr bool kHasMinima = false;
   static constexpr bool kEndsEarly = false;
   const std::byte* w;
-  RowScales row;
+  RowScales scales;
 
   AXL_INLINE Q6Row at(const std::byte* w) {
     const __m128i scales = _mm_loadu_si128(reinterpret_cast<const __m128i*>(w + 192));
     const __m256 unit = _mm256_set1_ps(half_at(w + 208));
     const __m256 first = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(scales));
     const __m256 second = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(scales, 8)));
-    return {w, row_scales(_mm256_mul_ps(first, unit), _mm256_mul_ps(second, unit))};
+    return {w, sixteen(_mm256_mul_ps(first, unit), _mm256_mul_ps(second, unit))};
   }
 };
 // Each half of 128 elements: 64 bytes whose low nibbles are the first pair and whose high nibbles
@@ -121,43 +129,41 @@ AXL_INLINE Codes codes_of(const Q6Row& r, int pair) {
   return with_high_bits(load_half_bytes(r.w + 64 * half, second), r.w + 128 + 32 * half,
                         4 * second);
 }
-AXL_INLINE Sums scales_of(const Q6Row& r, int pair) { return spread_by_4(r.row, pair); }
-AXL_INLINE Sums dots(const Q6Row&, Codes w, const ActivationBlock& x, int pair) {
-  return dots_small<32>(w, x, pair);
+AXL_INLINE PieceScales scales_of(const Q6Row& r, const ActivationBlock& x) {
+  return times_half_scales(r.scales, x);
 }
+AXL_INLINE Sums spread(const Q6Row&, const PieceScales& s, int pair) { return spread_by_4(s, pair); }
+AXL_INLINE Sums dots(const Q6Row&, Codes w, const Activations& x) { return dots_small<Q6Row::kAdded>(w, x); }
 AXL_INLINE Sums less_minima(const Q6Row&, const ActivationBlock&, Sums sum) { return sum; }
 
 // ---- Register tiles -----------------------------------------------------------------------------
 
-AXL_INLINE void add_pair(Sums& sum, Sums dots, Sums scales, const ActivationBlock& x, int pair) {
-  sum = add_scaled(sum, dots, scales, x.scale + 16 * pair);
-}
-
-/// Adds 256 elements; x[j] is row j's piece.
+/// Adds 256 elements; row j's piece of x is x[j · x_stride].
 template <class Row, int kXRows>
 AXL_INLINE void add_piece(const std::byte* const (&w)[kRows], const ActivationBlock* x,
                           int64_t x_stride, Sums (&sums)[kXRows][kRows]) {
   Row row[kRows];
+  PieceScales scales[kXRows][kRows];
 #pragma GCC unroll 4
   for (int i = 0; i < kRows; ++i) {
     prefetch(w[i], Row::kBytes);
     row[i] = Row::at(w[i]);
+#pragma GCC unroll 4
+    for (int j = 0; j < kXRows; ++j) scales[j][i] = scales_of(row[i], x[j * x_stride]);
   }
 #pragma GCC unroll 4
   for (int pair = 0; pair < 4; ++pair) {
     Codes codes[kRows];
-    Sums scales[kRows];
 #pragma GCC unroll 4
-    for (int i = 0; i < kRows; ++i) {
-      codes[i] = codes_of(row[i], pair);
-      scales[i] = scales_of(row[i], pair);
-    }
+    for (int i = 0; i < kRows; ++i) codes[i] = codes_of(row[i], pair);
 #pragma GCC unroll 4
-    for (int j = 0; j < kXRows; ++j)
+    for (int j = 0; j < kXRows; ++j) {
+      const Activations a = activations(x[j * x_stride], pair);
 #pragma GCC unroll 4
       for (int i = 0; i < kRows; ++i)
-        add_pair(sums[j][i], dots(row[i], codes[i], x[j * x_stride], pair), scales[i],
-                 x[j * x_stride], pair);
+        sums[j][i] = add_scaled(sums[j][i], dots(row[i], codes[i], a),
+                                spread(row[i], scales[j][i], pair));
+    }
   }
 #pragma GCC unroll 4
   for (int j = 0; j < kXRows; ++j)
@@ -170,15 +176,19 @@ AXL_INLINE void add_piece(const std::byte* const (&w)[kRows], const ActivationBl
 template <class Row, int kXRows>
 AXL_INLINE void add_end(const std::byte* const (&w)[kRows], int blocks, const ActivationBlock* x,
                         int64_t x_stride, Sums (&sums)[kXRows][kRows]) {
-  Row row[kRows];
-  for (int i = 0; i < kRows; ++i) row[i] = Row::at_end(w[i], blocks);
-  for (int pair = 0; 2 * pair < blocks; ++pair) {
-    for (int i = 0; i < kRows; ++i) {
-      const Codes codes = 2 * pair + 1 < blocks ? codes_of(row[i], pair) : last_codes_of(row[i], pair);
-      const Sums scales = scales_of(row[i], pair);
+#pragma GCC unroll 4
+  for (int i = 0; i < kRows; ++i) {
+    const Row row = Row::at_end(w[i], blocks);
+    PieceScales scales[kXRows];
+#pragma GCC unroll 4
+    for (int j = 0; j < kXRows; ++j) scales[j] = scales_of(row, x[j * x_stride]);
+    for (int pair = 0; 2 * pair < blocks; ++pair) {
+      const Codes codes = 2 * pair + 1 < blocks ? codes_of(row, pair) : last_codes_of(row, pair);
+#pragma GCC unroll 4
       for (int j = 0; j < kXRows; ++j)
-        add_pair(sums[j][i], dots(row[i], codes, x[j * x_stride], pair), scales, x[j * x_stride],
-                 pair);
+        sums[j][i] =
+            add_scaled(sums[j][i], dots(row, codes, activations(x[j * x_stride], pair)),
+                       spread(row, scales[j], pair));
     }
   }
 }

@@ -14,26 +14,25 @@ namespace {
 
 using detail::ActivationBlock;
 using detail::CodedProduct;
+using detail::kManyRows;
 using detail::PackedProducts;
 using detail::PlainProduct;
 
 // Reading this much is worth handing to a thread; with many rows of x, less of it is.
-constexpr int64_t kTileBytes = 16 << 10, kTileBytesOfMany = 4 << 10, kManyRows = 8;
-constexpr int64_t kTileMultiple = 4;  // rows that one register tile covers
+constexpr int64_t kTileBytes = 16 << 10, kTileBytesOfMany = 4 << 10;
+constexpr int64_t kTileMultiple = 16;  // rows that one panel covers
 
 bool is_plain(ElementType type) { return element_format(type).elements == 1; }
-
-const PackedProducts& products() {
-  return std::string_view(kernel_isa()) == "avx2" ? detail::packed_products().front()
-                                                  : detail::packed_products().back();
-}
 
 auto plain_product(const PackedProducts& set, ElementType type) {
   return type == ElementType::kBF16 ? set.bf16 : type == ElementType::kF16 ? set.f16 : set.f32;
 }
 
-auto coded_product(const PackedProducts& set, ElementType type) {
-  return type == ElementType::kQ8_0 ? set.q8_0 : type == ElementType::kQ4_K ? set.q4_k : set.q6_k;
+auto coded_product(const PackedProducts& set, ElementType type, int64_t x_rows) {
+  const PackedProducts::Coded& of = type == ElementType::kQ8_0   ? set.q8_0
+                                    : type == ElementType::kQ4_K ? set.q4_k
+                                                                 : set.q6_k;
+  return x_rows < kManyRows ? of.few : of.many;
 }
 
 /// Rows of activations in 8 bits, in memory that the calling thread keeps from product to product.
@@ -82,7 +81,12 @@ void for_each_tile(std::span<const PackedMatrix> w, int64_t tile_bytes, const Bo
 
 }  // namespace
 
-const char* packed_gemm_isa() { return products().isa; }
+const detail::PackedProducts& detail::chosen_packed_products() {
+  return std::string_view(kernel_isa()) == "avx2" ? packed_products().front()
+                                                  : packed_products().back();
+}
+
+const char* packed_gemm_isa() { return detail::chosen_packed_products().isa; }
 
 bool packed_gemm_reads(ElementType type) {
   switch (type) {
@@ -108,7 +112,8 @@ void packed_gemm(ConstMat x, std::span<const PackedMatrix> w, Mat y, Write write
     if (!is_plain(m.type) && !quantized && x.rows > 0) quantized = quantize(x);
   }
   AXL_CHECK(x.rows == y.rows && columns == y.cols);
-  const PackedProducts& set = products();
+  if (x.rows == 0) return;
+  const PackedProducts& set = detail::chosen_packed_products();
   const int64_t tile_bytes = x.rows < kManyRows ? kTileBytes : kTileBytesOfMany;
   for_each_tile(w, tile_bytes, [&](const Tile& t) {
     const std::byte* first = t.w->row(t.begin);
@@ -119,7 +124,7 @@ void packed_gemm(ConstMat x, std::span<const PackedMatrix> w, Mat y, Write write
       plain_product(set, t.w->type)(PlainProduct{first, row_bytes, rows, x.cols, x.data, x.stride,
                                                  x.rows, out, y.stride, add});
     else
-      coded_product(set, t.w->type)(
+      coded_product(set, t.w->type, x.rows)(
           CodedProduct{first, row_bytes, rows, x.cols, quantized, x.rows, out, y.stride, add});
   });
 }

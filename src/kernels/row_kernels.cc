@@ -73,10 +73,6 @@ double sum_of_squares(const float* x, int64_t n) {
 constexpr int kLanes = AXL_LANES;  // floats in a register
 using Vector = float __attribute__((vector_size(kLanes * sizeof(float))));
 
-// What limits the speed is how early the row is asked for. One Zen 5 core reads 38 GB/s without
-// asking ahead, 41 with 4 or 8 KiB (eight rows at once: 25).
-constexpr int64_t kPrefetchFloats = 1536;
-
 inline Vector load(const float* p) {
   Vector v;
   __builtin_memcpy(&v, p, sizeof(v));
@@ -95,12 +91,11 @@ inline float horizontal_sum(Vector v) {
 }
 
 // Several sums, so that an addition need not wait for the one before it.
-float streaming_dot(const float* x, const float* y, int64_t n) {
+inline float dot_of(const float* x, const float* y, int64_t n) {
   constexpr int64_t kStep = 64, kSums = kStep / kLanes;
   Vector sums[kSums] = {};
   int64_t i = 0;
   for (; i + kStep <= n; i += kStep) {
-    for (int64_t j = 0; j < kStep; j += 16) __builtin_prefetch(y + i + j + kPrefetchFloats);
 #pragma GCC unroll 8
     for (int64_t s = 0; s < kSums; ++s)
       sums[s] += load(x + i + s * kLanes) * load(y + i + s * kLanes);
@@ -111,6 +106,43 @@ float streaming_dot(const float* x, const float* y, int64_t n) {
   float sum = horizontal_sum(sums[0]);
   for (; i < n; ++i) sum += x[i] * y[i];
   return sum;
+}
+
+void dots(const float* x, const float* y, int64_t stride, int64_t d, float scale, float* out,
+          int64_t n) {
+  for (int64_t j = 0; j < n; ++j) out[j] = scale * dot_of(x, y + j * stride, d);
+}
+
+// Columns [begin, begin + kVectors · kLanes) of the sum stay in registers while all rows pass by.
+template <int kVectors>
+inline void weighted_columns(const float* p, const float* y, int64_t stride, float* out,
+                             int64_t n) {
+  Vector even[kVectors] = {}, odd[kVectors] = {};
+  int64_t j = 0;
+  for (; j + 2 <= n; j += 2) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      even[v] += p[j] * load(y + j * stride + v * kLanes);
+      odd[v] += p[j + 1] * load(y + (j + 1) * stride + v * kLanes);
+    }
+  }
+#pragma GCC unroll 4
+  for (int v = 0; v < kVectors; ++v) {
+    if (j < n) even[v] += p[j] * load(y + j * stride + v * kLanes);
+    even[v] += odd[v];
+    __builtin_memcpy(out + v * kLanes, &even[v], sizeof(Vector));
+  }
+}
+
+void weighted_sum(const float* p, const float* y, int64_t stride, int64_t d, float* out,
+                  int64_t n) {
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= d; i += 4 * kLanes) weighted_columns<4>(p, y + i, stride, out + i, n);
+  for (; i + kLanes <= d; i += kLanes) weighted_columns<1>(p, y + i, stride, out + i, n);
+  for (; i < d; ++i) {
+    out[i] = 0;
+    for (int64_t j = 0; j < n; ++j) out[i] += p[j] * y[j * stride + i];
+  }
 }
 
 // ---- Exponentials -------------------------------------------------------------------------------
@@ -225,7 +257,8 @@ const RowKernels AXL_ROW_KERNELS = {
     .add = add,
     .add_scaled = add_scaled,
     .dot = dot,
-    .streaming_dot = streaming_dot,
+    .dots = dots,
+    .weighted_sum = weighted_sum,
     .sum_of_squares = sum_of_squares,
     .scaled_exp = scaled_exp,
     .log_sum_exp = log_sum_exp,

@@ -17,8 +17,12 @@ struct RowKernels {
   void (*add_scaled)(float a, const float* x, float* y, int64_t n);
   /// Σ x·y.
   float (*dot)(const float* x, const float* y, int64_t n);
-  /// The same for a row y that is read once, from beyond the caches.
-  float (*streaming_dot)(const float* x, const float* y, int64_t n);
+  /// out[j] = scale · x·y_j for n rows y_j of d floats, `stride` apart.
+  void (*dots)(const float* x, const float* y, int64_t stride, int64_t d, float scale, float* out,
+               int64_t n);
+  /// out = Σ_j p[j] · y_j for such rows.
+  void (*weighted_sum)(const float* p, const float* y, int64_t stride, int64_t d, float* out,
+                       int64_t n);
   /// Σ x², in double.
   double (*sum_of_squares)(const float* x, int64_t n);
 

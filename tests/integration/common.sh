@@ -8,7 +8,6 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 unset AXL_MODEL
-export OMP_WAIT_POLICY=passive # tests run side by side: no thread should spin for another
 
 fail() {
   printf '%s: %s\n' "$(basename "$0")" "$*" >&2

@@ -34,8 +34,8 @@ namespace detail {
 /// One product by the backend's library, on the calling thread; K >= 1, C not empty.
 void gemm_backend_serial(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write,
                          float alpha);
-/// y = alpha · x Wᵀ [+ y] for a few rows of x: reads each weight once. x [R, K], W [N, K], R <= 4.
-void gemv(ConstMat x, ConstMat w, Mat y, Write write, float alpha);
+/// y = x Wᵀ [+ y] for a few rows of x: reads each weight once. x [R, K], W [N, K], R <= 4.
+void gemv(ConstMat x, ConstMat w, Mat y, Write write);
 inline constexpr int64_t kGemvRows = 4;
 /// gemm of bf16 operands, on all threads or, inside a parallel loop, on this one; K >= 1, C not
 /// empty. The order of each sum depends on K alone.

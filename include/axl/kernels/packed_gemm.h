@@ -22,7 +22,8 @@ const char* packed_gemm_isa();
 
 /// y = x Wᵀ, or y += …; x [R, K], y [R, N]. W [N, K] is given as consecutive runs of its rows, all
 /// of width K; empty runs are skipped. y aliases nothing. An element of y depends on its own rows
-/// of x and W alone: neither on R nor on the number of threads.
+/// of x and W alone and not on the number of threads, nor on R but for its order of magnitude: from
+/// some number of rows on, block-coded products are summed in another order.
 void packed_gemm(ConstMat x, std::span<const PackedMatrix> w, Mat y, Write write);
 
 /// out[r] = row ids[r] of a bf16 table, added; nothing where ids[r] is negative. out [R,
@@ -31,14 +32,19 @@ void gather_add_packed_rows(const PackedMatrix& table, std::span<const int32_t> 
 
 namespace detail {
 
-/// 256 neighbours of a row of activations: 8 blocks of 32. A scale is that of its block.
+/// 256 neighbours of a row of activations: 8 blocks of 32.
 struct alignas(64) ActivationBlock {
   static constexpr int64_t kElements = 256;
   int8_t q[256];
-  int32_t offset[64];  ///< −128 · the sum of 4 neighbours of q
-  float scale[64];     ///< of 4 neighbours of q
-  float sum[8];        ///< of a block: scale · Σ q
+  int32_t offset[64];    ///< −128 · the sum of 4 neighbours of q
+  int32_t half_sum[16];  ///< Σ q of half a block
+  float half_scale[16];  ///< of half a block: that of its block
+  float scale[8];        ///< of a block
+  float sum[8];          ///< of a block: scale · Σ q
 };
+
+/// Rows of activations for which weights are worth unpacking.
+inline constexpr int64_t kManyRows = 16;
 
 /// y [x_rows, rows] = x Wᵀ, or +=, on the calling thread: rows of W follow each other at row_bytes,
 /// of x at x_stride elements (PlainProduct) or as whole ActivationBlocks (CodedProduct).
@@ -64,15 +70,19 @@ struct PlainProduct {
 /// The products of one instruction set.
 struct PackedProducts {
   const char* isa;
-  void (*q8_0)(const CodedProduct&);
-  void (*q4_k)(const CodedProduct&);
-  void (*q6_k)(const CodedProduct&);
+  struct Coded {
+    void (*few)(const CodedProduct&);
+    void (*many)(const CodedProduct&);  ///< the best for kManyRows rows of x and more
+  };
+  Coded q8_0, q4_k, q6_k;
   void (*bf16)(const PlainProduct&);
   void (*f16)(const PlainProduct&);
   void (*f32)(const PlainProduct&);
 };
 /// Those that this CPU runs, the best last.
 std::span<const PackedProducts> packed_products();
+/// The one that kernel_isa() allows.
+const PackedProducts& chosen_packed_products();
 /// Rounds a row of activations to 8 bits.
 void quantize_activations(const float* x, int64_t cols, ActivationBlock* out);
 
