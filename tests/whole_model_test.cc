@@ -62,6 +62,11 @@ TEST_F(WholeModel, SurvivesAProgramThatRewritesTheFile) {
                                   std::copy(t.bytes.begin(), t.bytes.end(), out);
                                 }};
   write_gguf(dir / "rewritten.gguf", metadata, {&one, 1});
+  // Its weights may be others then, and the checksum is one of the old file.
+  std::string text = get(dir / "rewritten.gguf");
+  text.back() ^= 1;
+  put(dir / "rewritten.gguf", text);
+  EXPECT_THROW(GgufFile(dir / "rewritten.gguf").verify_checksum(), Error);
   EXPECT_EQ(load_model(dir / "rewritten.gguf").checksum(), load_model(plain).checksum());
 }
 
