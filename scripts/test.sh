@@ -4,7 +4,7 @@ set -euo pipefail
 
 # Tests that run threads against each other, built for the thread sanitizer.
 readonly THREADED_TESTS=(parallel_test packed_gemm_test data_test golden_test infer_test nn_test train_test)
-readonly FUZZ_SECONDS=20
+readonly FUZZ_SECONDS=60
 
 usage() {
   cat <<'USAGE'
@@ -16,7 +16,7 @@ Installs what is missing, then builds and runs, each in a directory of its own b
   portable        all tests, built for any AVX2 machine, products by Eigen
   asan            all tests under the address and undefined-behaviour sanitizers
   tsan            the multi-threaded tests under the thread sanitizer
-  fuzz            readers of files fed with random input, 20 seconds each
+  fuzz            readers of files fed with random input, a minute all at once
 
   --quick         release only
 
@@ -74,13 +74,19 @@ suite_tsan() {
 
 suite_fuzz() {
   configure_and_build fuzz --target fuzz || return
-  local target
+  build/fuzz/tests/make_fuzz_corpus build/fuzz/tests || return
+  local target failed=0
   for target in build/fuzz/tests/*_fuzz; do
-    say "$target"
     mkdir -p "$target.corpus"
     "$target" -max_total_time=$FUZZ_SECONDS -rss_limit_mb=2048 -print_final_stats=1 \
-      "$target.corpus" || return
+      "$target.corpus" >"$target.log" 2>&1 &
   done
+  for target in build/fuzz/tests/*_fuzz; do wait -n || failed=1; done
+  for target in build/fuzz/tests/*_fuzz; do
+    say "$target"
+    tail -n 60 "$target.log"
+  done
+  return $failed
 }
 
 RESULTS=()

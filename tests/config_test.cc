@@ -182,6 +182,11 @@ TEST(ModelConfig, ValidateRefusesWhatCannotBeBuilt) {
        }},
       {"parameters",
        [](ModelConfig& c) { c.d_model = 65536, c.d_ff = 1048576, c.n_layers_per_scale = {1024}; }},
+      {"blocks",
+       [](ModelConfig& c) {
+         c.d_model = 2, c.n_heads = 1, c.d_ff = 1, c.n_cross_attn_layers = 1024;
+         c.downsample_factors = {1, 2, 3, 4, 5, 6, 7, 8};
+       }},
       {"norm_eps", [](ModelConfig& c) { c.norm_eps = 0; }},
   };
   ModelConfig().validate();

@@ -29,7 +29,7 @@ constexpr size_t kMostListed = 10;
 
 struct Options {
   std::vector<std::string> paths, prime, training;
-  std::string per_byte;
+  std::string per_byte, head = "full";
   bool baselines = false, breakdown = false;
 };
 
@@ -72,12 +72,18 @@ void print_evaluation(const Evaluation& evaluation, const Options& o, const Inpu
   if (o.baselines) print_baselines(evaluation);
 }
 
+Head head_of(const Options& o) {
+  if (o.head == "full") return Head::kFused;
+  if (o.head == "fine") return Head::kFine;
+  throw UsageError(format("--head: '{}' is not one of full, fine", o.head));
+}
+
 /// Does all the work; returns early when a signal says to stop.
 Evaluation evaluate(const Model& model, const Options& o, const Inputs& in, AtomicFile* csv,
                     const Globals& globals) {
   Progress progress(globals.quiet);
   Evaluation evaluation =
-      score_files(model, in.files, csv, progress, [&](const EvaluatedFile& file) {
+      score_files(model, head_of(o), in.files, csv, progress, [&](const EvaluatedFile& file) {
         if (globals.json || !in.list_files) return;
         clear_progress_line();
         print_file(file);
@@ -89,6 +95,7 @@ Evaluation evaluate(const Model& model, const Options& o, const Inputs& in, Atom
 }
 
 int eval_ppl(const Options& o, const Globals& globals) {
+  head_of(o);  // a wrong name is told before the long work
   const Inputs in = find_inputs(o, globals);
   const Model model = load_model(resolve_model(globals.model));
   check_causality(model);
@@ -125,6 +132,11 @@ Action setup_eval_ppl(CLI::App& app, Globals& globals) {
       ->type_name("OUT.csv");
   app.add_flag("--breakdown", o->breakdown,
                "Also print the score by kind of byte and by visible context");
+  app.add_option(
+         "--head", o->head,
+         "full, or fine: what the fine scale alone predicts, which `axl export-gguf` writes")
+      ->type_name("HEAD")
+      ->capture_default_str();
   add_paths("--train-data", o->training,
             "Files and directories that the model was trained on: says how much of what is scored "
             "occurs there; repeatable");

@@ -36,7 +36,7 @@ Json tensors_json(const QuantizedReport& report) {
                     {"type", element_format(t.type).name},
                     {"elements", t.elements},
                     {"bytes", t.bytes},
-                    {"fallback", t.fallback}});
+                    {"fallback", t.fallback()}});
   return list;
 }
 
@@ -45,7 +45,7 @@ void print_report(const QuantizedReport& report, const fs::path& out, int64_t fi
   int64_t fallbacks = 0;
   for (const QuantizedTensor& t : report.tensors) {
     auto& [tensors, bytes] = by_type[element_format(t.type).name];
-    ++tensors, bytes += t.bytes, fallbacks += t.fallback;
+    ++tensors, bytes += t.bytes, fallbacks += t.fallback();
   }
   for (const auto& [type, sum] : by_type)
     fmt::print("{:<6}{:>5} tensors  {:>10}\n", type, sum.first, human_bytes(double(sum.second)));

@@ -20,6 +20,7 @@
 #include "cli/config_file.h"
 #include "cli/corpora.h"
 #include "cli/json.h"
+#include "cli/model_path.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
 #include "cli/threads.h"
@@ -62,6 +63,15 @@ void make_room(const fs::path& out) {
     spdlog::info("moved the earlier run in {} to {}", out.string(), aside.string());
     return;
   }
+}
+
+/// The student must not take the teacher's place.
+void require_teacher_elsewhere(const TrainConfig& t, const fs::path& out) {
+  std::error_code ignored;
+  if (!t.teacher.empty() &&
+      fs::equivalent(model_file(t.teacher, "train.teacher").parent_path(), out, ignored))
+    throw UsageError(
+        format("--out '{}' is the teacher's own directory; choose another", out.string()));
 }
 
 void point_latest_to(const fs::path& out) {
@@ -130,6 +140,7 @@ int train(const TrainOptions& options, const Globals& globals) {
   if (!options.init.empty()) trainer.start_from(load_model(options.init));
 
   const fs::path& out = plan.out;
+  require_teacher_elsewhere(plan.config.train, out);
   const bool resumed = options.resume && trainer.resume(out);
   if (resumed)
     spdlog::info("resuming {} after step {}", out.string(), trainer.step());
@@ -164,7 +175,23 @@ int train(const TrainOptions& options, const Globals& globals) {
   return 128 + stop_signal();
 }
 
+/// A later run must find the teacher wherever it is started, and `latest` will be the student.
+int distill(TrainOptions options, const Globals& globals) {
+  if (!options.teacher.empty())
+    options.teacher = fs::canonical(model_file(options.teacher, "--teacher")).string();
+  else if (!options.resume)
+    throw UsageError("--teacher is missing: the model to learn from");
+  return train(options, globals);
+}
+
 }  // namespace
+
+Action setup_distill(CLI::App& app, Globals& globals) {
+  auto options = std::make_shared<TrainOptions>();
+  declare_distill_options(app, *options);
+  declare_train_options(app, globals, *options);
+  return [options, &globals] { return distill(*options, globals); };
+}
 
 Action setup_train(CLI::App& app, Globals& globals) {
   auto options = std::make_shared<TrainOptions>();

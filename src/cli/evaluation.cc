@@ -79,10 +79,10 @@ std::vector<std::string> expand_paths(const std::vector<std::string>& paths) {
   return files;
 }
 
-Evaluation score_files(const Model& model, const std::vector<std::string>& files, AtomicFile* csv,
-                       Progress& progress,
+Evaluation score_files(const Model& model, Head head, const std::vector<std::string>& files,
+                       AtomicFile* csv, Progress& progress,
                        const std::function<void(const EvaluatedFile&)>& on_file) {
-  Scorer scorer(model);
+  Scorer scorer(model, head);
   Evaluation evaluation(model.config().max_seq_len);
   std::vector<Score> scores;
   const Clock::time_point begin = Clock::now();

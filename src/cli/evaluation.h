@@ -45,8 +45,8 @@ std::vector<std::string> expand_paths(const std::vector<std::string>& paths);
 /// Scores each file as one document and tells `on_file` each when it is done. Rows for --per-byte
 /// go to `csv`, if any. Returns early when a signal says to stop. Throws Error for an empty file
 /// and for a score that is not finite.
-Evaluation score_files(const Model& model, const std::vector<std::string>& files, AtomicFile* csv,
-                       Progress& progress,
+Evaluation score_files(const Model& model, Head head, const std::vector<std::string>& files,
+                       AtomicFile* csv, Progress& progress,
                        const std::function<void(const EvaluatedFile&)>& on_file);
 
 /// Sets what the evaluated files share with the training files. Returns early when a signal says to

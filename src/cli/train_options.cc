@@ -26,6 +26,9 @@ std::vector<std::string> overrides(const TrainOptions& o) {
   if (o.steps) all.push_back(format("train.steps={}", *o.steps));
   if (o.seed) all.push_back(format("train.seed={}", *o.seed));
   if (o.holdout) all.push_back(format("train.holdout={}", *o.holdout));
+  if (!o.teacher.empty()) all.push_back("train.teacher=" + o.teacher);
+  if (o.temperature) all.push_back(format("train.distill_temperature={}", *o.temperature));
+  if (o.alpha) all.push_back(format("train.distill_alpha={}", *o.alpha));
   return all;
 }
 
@@ -64,6 +67,16 @@ void declare_train_options(CLI::App& app, Globals& globals, TrainOptions& o) {
                "(--config then only names the run; flags and --set still apply)");
   app.add_flag("--dry-run", o.dry_run, "Measure a few steps and say what a run would take");
   add_out_option(app, globals, "Run directory; default checkpoints/<name of the configuration>");
+}
+
+void declare_distill_options(CLI::App& app, TrainOptions& o) {
+  app.add_option("--teacher", o.teacher, "Model to learn from: a directory or a file")
+      ->type_name("MODEL");
+  app.add_option("--temperature", o.temperature,
+                 "Softens both predictions before they are compared; default 2")
+      ->type_name("T");
+  app.add_option("--alpha", o.alpha, "The teacher's share of the loss, 0 to 1; default 0.7")
+      ->type_name("A");
 }
 
 TrainPlan plan_training(const TrainOptions& o, const Globals& globals) {

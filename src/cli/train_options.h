@@ -17,6 +17,8 @@ struct TrainOptions {
   std::optional<std::string> max_time;
   std::optional<int64_t> steps, seed;
   std::optional<double> holdout;
+  std::string teacher;                       ///< of axl distill
+  std::optional<double> temperature, alpha;  ///< of axl distill
   bool resume = false, dry_run = false;
 };
 
@@ -26,6 +28,8 @@ struct TrainPlan {
   std::filesystem::path out;
 };
 
+/// What `axl distill` has beyond them.
+void declare_distill_options(CLI::App& app, TrainOptions& options);
 void declare_train_options(CLI::App& app, Globals& globals, TrainOptions& options);
 
 /// Resolves flags and files. A resumed run takes its own config.yaml, then the flags. Throws

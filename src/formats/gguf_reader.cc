@@ -257,8 +257,16 @@ class HeaderReader {
 
 }  // namespace
 
-GgufFile::GgufFile(const std::filesystem::path& path) : path_(path), file_(path) {
-  HeaderReader reader(path, file_.bytes());
+GgufFile::GgufFile(const std::filesystem::path& path)
+    : GgufFile(path, std::make_shared<const MappedFile>(path)) {}
+
+GgufFile::GgufFile(const std::filesystem::path& path, std::shared_ptr<const MappedFile> mapped)
+    : GgufFile(path, mapped->bytes(), mapped) {}
+
+GgufFile::GgufFile(const std::filesystem::path& path, std::string_view bytes,
+                   std::shared_ptr<const void> owner)
+    : path_(path), owner_(std::move(owner)), bytes_(bytes) {
+  HeaderReader reader(path, bytes_);
   reader.read(metadata_, tensors_);
   checksum_at_ = reader.checksum_at();
 }
@@ -287,7 +295,7 @@ void GgufFile::refuse_type(std::string_view key, const GgufValue& value,
 
 void GgufFile::verify_checksum() const {
   if (!has_checksum()) return;
-  const std::string_view file = file_.bytes();
+  const std::string_view file = bytes_;
   const std::string_view declared = file.substr(checksum_at_, kZeroDigits.size());
   Hasher hasher;
   hasher.update(file.substr(0, checksum_at_));

@@ -22,8 +22,9 @@ Score& Score::operator+=(const Score& other) {
   return *this;
 }
 
-Scorer::Scorer(const Model& model)
+Scorer::Scorer(const Model& model, Head head)
     : model_(model),
+      head_(head),
       stride_(std::max<int64_t>(1, model.config().max_seq_len / 2)),
       batch_(std::max<int64_t>(1, kRows / model.config().max_seq_len)),
       activations_(model.config(), batch_ * model.config().max_seq_len,
@@ -42,7 +43,7 @@ std::span<const float> Scorer::run(std::string_view document, uint64_t begin, in
   }
   activations_.lay_out(whole_sequences(windows, length));
   model_.forward(ids_, activations_);
-  model_.logits(activations_);
+  model_.logits(head_, activations_);
   const int64_t rows = windows * length;
   cross_entropy(activations_.logits.row_range(0, rows), targets_, activations_.nll.data);
   return {activations_.nll.data, static_cast<size_t>(rows)};

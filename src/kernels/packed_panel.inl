@@ -62,8 +62,6 @@ AXL_TARGET static void unpack(const std::byte* w, int64_t row_bytes, int64_t row
     if (i >= rows || bytes < Row::kBytes) {
       if (i < rows) __builtin_memcpy(padded, piece, bytes);
       piece = padded;
-    } else {
-      prefetch(piece, Row::kBytes);
     }
     const Row row = Row::at(piece);
     float scales[Row::kScales];

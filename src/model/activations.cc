@@ -69,6 +69,7 @@ void Activations::plan(Arena& arena, const ModelConfig& c, int64_t max_rows, Mod
   fusion = Fusion::Saved(arena, max_rows, scales);
   head_rstd = arena.matrix(max_rows, 1);
   nll = arena.matrix(max_rows, 1);
+  kl = arena.matrix(max_rows, 1);
   if (mode != Mode::kInference) {
     d_states = per_scale(arena, narrow);
     d_before = per_scale(arena, narrow);

@@ -31,26 +31,32 @@ Model::Loss Model::forward_backward(std::span<const int32_t> ids, std::span<cons
   forward(ids, a);
   const Gradients gradients{grads, observer};
   gradients.complete(range_of_head(weights_), [&] {
-    loss.nats = head_backward(a.fused, true, targets, scale, a, a.d_fused, grads);
-    if (fine_weight != 0)
-      loss.fine_nats =
-          head_backward(a.states[0][0], false, targets, fine_weight * scale, a, a.d_fine, grads);
+    const HeadLoss fused = head_backward(a.fused, true, targets, scale, a, a.d_fused, grads);
+    loss.nats = fused.nats, loss.kl = fused.kl;
+    if (fine_weight == 0) return;
+    const HeadLoss fine =
+        head_backward(a.states[0][0], false, targets, fine_weight * scale, a, a.d_fine, grads);
+    loss.fine_nats = fine.nats, loss.fine_kl = fine.kl;
   });
   backward(ids, fine_weight != 0, a, gradients);
   return loss;
 }
 
 // Logits, loss and the way back in one go: the logits' gradient takes their place.
-double Model::head_backward(ConstMat h, bool votes, std::span<const int32_t> targets, float scale,
-                            Activations& a, Mat dh, const Weights& grads) const {
+Model::HeadLoss Model::head_backward(ConstMat h, bool votes, std::span<const int32_t> targets,
+                                     float scale, Activations& a, Mat dh,
+                                     const Weights& grads) const {
   const int64_t rows = a.rows(0);
   const Mat normed = a.scratch.normed.row_range(0, rows);
   const Mat d_normed = a.scratch.d_normed.row_range(0, rows);
   const Mat logits = a.logits.row_range(0, rows), dh_rows = dh.row_range(0, rows);
   head(h, a);
   if (votes) add_votes(a);
-  const float* nll = a.nll.data;
-  cross_entropy_backward(logits, targets, scale, a.nll.data);
+  const bool taught = a.soft_targets.logits.data != nullptr;
+  if (taught)
+    distillation_backward(logits, a.soft_targets, targets, scale, a.nll.data, a.kl.data);
+  else
+    cross_entropy_backward(logits, targets, scale, a.nll.data);
   if (votes) votes_backward(a, grads);
 
   widened(weights_.output, a)
@@ -58,10 +64,16 @@ double Model::head_backward(ConstMat h, bool votes, std::span<const int32_t> tar
   fill(dh_rows, 0.0f);
   weights_.out_norm.backward(h.row_range(0, rows), a.head_rstd.data, d_normed, dh_rows,
                              grads.out_norm, a.scratch);
-  double sum = 0;
+  HeadLoss loss;
   int64_t scored = 0;
-  for (int64_t r = 0; r < rows; ++r) sum += nll[r], scored += targets[r] >= 0;
-  return scored ? sum / scored : 0.0;
+  for (int64_t r = 0; r < rows; ++r) {
+    if (targets[r] < 0) continue;
+    ++scored;
+    loss.nats += a.nll.data[r];
+    if (taught) loss.kl += a.kl.data[r];
+  }
+  if (scored) loss.nats /= scored, loss.kl /= scored;
+  return loss;
 }
 
 void Model::backward(std::span<const int32_t> ids, bool fine, Activations& a,

@@ -47,6 +47,19 @@ void check_ascending(const char* key, const std::vector<int64_t>& values) {
   }
 }
 
+/// A file of a few bytes may claim as many as it likes, and each takes memory by being named.
+void check_blocks(const ModelConfig& config) {
+  constexpr int64_t kMaxBlocks = 16384;
+  const int64_t scales = config.n_scales();
+  int64_t blocks = scales > 1 ? config.n_cross_attn_layers * scales * (scales - 1) : 0;
+  for (int64_t s = 0; s < scales; ++s) blocks += config.layers(s);
+  if (blocks > kMaxBlocks)
+    throw UsageError(
+        format("the model would have {} blocks: model.n_layers_per_scale for each scale and "
+               "model.n_cross_attn_layers for each pair of scales; at most {} are possible",
+               blocks, kMaxBlocks));
+}
+
 void check_scales(const ModelConfig& config) {
   const std::vector<int64_t>& factors = config.downsample_factors;
   if (factors.empty() || factors.front() != 1) {
@@ -131,6 +144,7 @@ void ModelConfig::validate() const {
   check_ascending("model.ngram.orders", ngram.orders);
   check_ascending("model.repeats", repeats);
   check_ascending("model.recall.orders", recall.orders);
+  check_blocks(*this);
   // Within the ranges above the exact count fits into 64 bits, see cost.h.
   const double parameters = static_cast<double>(count_parameters(*this).total());
   if (parameters > kMaxParameters) {

@@ -1,15 +1,15 @@
 #include "axl/model/quantized.h"
 
+#include <algorithm>
 #include <cstring>
-#include <fstream>
 #include <memory>
 #include <set>
 
 #include "axl/base/format.h"
 #include "axl/formats/block_codec.h"
-#include "axl/formats/gguf.h"
 #include "axl/kernels/packed_gemm.h"
 #include "axl/model/checkpoint.h"
+#include "llama_types.h"
 
 namespace axl {
 namespace {
@@ -26,10 +26,6 @@ int64_t padded(ElementType type, int64_t cols) {
   const int64_t block = element_format(type).elements;
   return (cols + block - 1) / block * block;
 }
-
-/// The i-th of n layers whose values and down-projections get more bits: the first and last eighth
-/// and every third between, as llama.cpp chooses them.
-bool more_bits(int64_t i, int64_t n) { return i < n / 8 || i >= 7 * n / 8 || (i - n / 8) % 3 == 2; }
 
 /// The names of the matrices that q4_k_m codes as Q6_K.
 std::set<std::string> sensitive_matrices(const ModelConfig& config) {
@@ -77,17 +73,6 @@ uint32_t file_type(QuantizedType type) {  // llama.cpp's numbers
     default:
       return 15;
   }
-}
-
-ModelConfig config_of(const GgufFile& file) {
-  const std::string where = file.path().string();
-  const std::string* architecture = file.find<std::string>("general.architecture");
-  if (!architecture || *architecture != "axl")
-    throw Error(
-        format("{}: a GGUF file of architecture '{}'; axl runs only those that `axl "
-               "quantize` writes",
-               where, architecture ? *architecture : "(none)"));
-  return model_config_from_json(file.get<std::string>(kConfigKey), where);
 }
 
 /// The tensor of a parameter, whose rows may be padded.
@@ -140,7 +125,7 @@ QuantizedReport save_quantized(const Model& model, QuantizedType type, const fs:
     const ConstMat values(model.data() + p.offset, p.rows, p.cols);
     sources.push_back({p.name, used, shape,
                        [used, values](std::byte* out) { encode_matrix(used, values, out); }});
-    report.tensors.push_back({p.name, used, p.size(), sources.back().bytes(), used != wanted});
+    report.tensors.push_back({p.name, used, wanted, p.size(), sources.back().bytes()});
   }
   const Recall& recall = model.recall();
   for (size_t i = 0; i < recall.orders().size(); ++i) {
@@ -150,8 +135,8 @@ QuantizedReport save_quantized(const Model& model, QuantizedType type, const fs:
          ElementType::kI32,
          {recall.slots()},
          [slots](std::byte* out) { std::memcpy(out, slots.data(), slots.size_bytes()); }});
-    report.tensors.push_back(
-        {sources.back().name, ElementType::kI32, recall.slots(), sources.back().bytes(), false});
+    report.tensors.push_back({sources.back().name, ElementType::kI32, ElementType::kI32,
+                              recall.slots(), sources.back().bytes()});
   }
   const GgufMetadata metadata = {{"general.architecture", std::string("axl")},
                                  {"general.name", name},
@@ -162,17 +147,12 @@ QuantizedReport save_quantized(const Model& model, QuantizedType type, const fs:
   return report;
 }
 
-bool is_gguf(const fs::path& path) {
-  char magic[4] = {};
-  std::ifstream(path, std::ios::binary).read(magic, sizeof(magic));
-  return std::string_view(magic, sizeof(magic)) == "GGUF";
+ModelConfig quantized_config(const GgufFile& file) {
+  return model_config_from_json(file.get<std::string>(kConfigKey), file.path().string());
 }
 
-ModelConfig quantized_model_config(const fs::path& path) { return config_of(GgufFile(path)); }
-
-Model load_quantized(const fs::path& path) {
-  const auto file = std::make_shared<const GgufFile>(path);
-  const ModelConfig config = config_of(*file);
+Model load_quantized(std::shared_ptr<const GgufFile> file) {
+  const ModelConfig config = quantized_config(*file);
   file->verify_checksum();
   StoredParameters stored;
   const std::vector<Parameter> parameters = parameter_table(config);
@@ -180,10 +160,29 @@ Model load_quantized(const fs::path& path) {
   for (int64_t order : config.recall.orders)
     stored.slots.push_back(slots_of(*file, order, int64_t{1} << config.recall.bits));
   if (file->tensors().size() != stored.parameters.size() + stored.slots.size())
-    throw Error(format("{}: holds {} tensors, where its axl.config describes {}", path.string(),
-                       file->tensors().size(), stored.parameters.size() + stored.slots.size()));
-  stored.owner = file;
+    throw Error(format("{}: holds {} tensors, where its axl.config describes {}",
+                       file->path().string(), file->tensors().size(),
+                       stored.parameters.size() + stored.slots.size()));
+  stored.owner = std::move(file);
   return Model(config, std::move(stored));
+}
+
+Model decoded(const Model& model) {
+  Model plain(model.config());
+  Weights weights = model.weights();
+  float* out = plain.data();
+  weights.for_each_parameter([&](const std::string&, Weight& w, Role) {
+    for (int64_t r = 0; r < w.rows; ++r, out += w.cols) {
+      if (w.is_packed())
+        decode_row(w.packed[0], r, out);
+      else
+        std::copy_n(w.row(r), w.cols, out);
+    }
+  });
+  const Recall& slots = model.recall();
+  for (size_t i = 0; i < slots.orders().size(); ++i)
+    std::copy_n(slots.data(i), slots.slots(), plain.recall().data(i));
+  return plain;
 }
 
 }  // namespace axl

@@ -42,7 +42,7 @@ void append_to_cache(const AttentionPlan& plan, ConstMat kv, std::span<const Mat
 }
 
 // Multiply-adds that are worth waking other threads for.
-constexpr int64_t kMinParallelWork = 1 << 15;
+constexpr int64_t kMinParallelWork = 1 << 12;
 
 int64_t longest(const Segments& segments) {
   int64_t n = 0;

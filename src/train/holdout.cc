@@ -25,7 +25,7 @@ void read_window(const Corpus& corpus, uint64_t begin, int64_t length, std::vect
 }  // namespace
 
 double holdout_bits_per_byte(const Model& model, const Corpus& holdout, int64_t bytes,
-                             Activations& activations) {
+                             Activations& activations, Head head) {
   const int64_t length = std::min<int64_t>(model.config().max_seq_len, holdout.tokens() - 1);
   const uint64_t last = holdout.tokens() - 1 - length;
   const int64_t fitting = last / std::max<int64_t>(1, length / 2) + 1;
@@ -41,7 +41,7 @@ double holdout_bits_per_byte(const Model& model, const Corpus& holdout, int64_t 
       read_window(holdout, windows > 1 ? last * w / (windows - 1) : 0, length, ids, targets);
     activations.lay_out(whole_sequences(count, length));
     model.forward(ids, activations);
-    model.logits(activations);
+    model.logits(head, activations);
     const int64_t rows = count * length;
     cross_entropy(activations.logits.row_range(0, rows), targets, activations.nll.data);
     for (int64_t r = 0; r < rows; ++r)

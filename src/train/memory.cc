@@ -11,6 +11,7 @@
 #include "axl/train/learner.h"
 #include "axl/train/optimizer.h"
 #include "axl/train/table_optimizer.h"
+#include "axl/train/teacher.h"
 
 namespace axl {
 namespace {
@@ -65,7 +66,7 @@ int64_t training_bytes(const ModelConfig& model, const TrainConfig& train) {
   // A save makes the tables' bf16 copies.
   const int64_t tables = parameter_count(table) - parameter_count(dense);
   const int64_t rows = train.batch_size * model.max_seq_len;
-  return sizeof(float) * floats + sizeof(uint16_t) * halves +
+  return teacher_bytes(model, train) + sizeof(float) * floats + sizeof(uint16_t) * halves +
          optimizer_bytes(train.optimizer, train.momentum_dtype == "bf16", dense) +
          sizeof(uint16_t) * tables + TableOptimizer::required_bytes(table, rows) +
          3 * recall_bytes(model) + rope_bytes(model) +

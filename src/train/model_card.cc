@@ -24,6 +24,9 @@ std::string model_card(const Config& c, const Model& model, const Corpus& corpus
   card += format("| trained on | {}: {} documents, {} |\n", joined(c.train.data),
                  corpus.documents(), human_bytes(static_cast<double>(corpus.bytes())));
   card += format("| optimizer | {}, learning rate {} |\n", c.train.optimizer, c.train.lr);
+  if (!c.train.teacher.empty())
+    card += format("| distilled from | {}, temperature {}, alpha {} |\n", c.train.teacher,
+                   c.train.distill_temperature, c.train.distill_alpha);
   card += format("| seen | {} steps, {}, in {} |\n", r.steps,
                  human_bytes(static_cast<double>(r.bytes)), human_seconds(r.seconds));
   card += format("| training loss | {:.4f} nats per byte |\n", r.loss);

@@ -76,6 +76,7 @@ void save_run_state(const std::filesystem::path& dir, const RunState& state, con
                      {"recent_loss", format("{}", state.recent_loss)},
                      {"seed", format("{}", state.seed)},
                      {"corpus_fingerprint", format("{}", state.corpus_fingerprint)},
+                     {"teacher", format("{}", state.teacher)},
                      {"optimizer", state.optimizer}});
 }
 
@@ -102,6 +103,8 @@ RunState load_run_state(const std::filesystem::path& dir, Model& model,
   state.recent_loss = number<double>(file, "recent_loss");
   state.seed = number<uint64_t>(file, "seed");
   state.corpus_fingerprint = number<uint64_t>(file, "corpus_fingerprint");
+  // Runs of an axl without distillation do not mention it.
+  if (file.metadata().count("teacher")) state.teacher = number<uint64_t>(file, "teacher");
   const std::span<float> f32 = model.f32_values();
   const std::span<uint16_t> bf16 = model.bf16_values();
   require_dtype(file, kBf16Weights, !bf16.empty(), file.tensors().count(kBf16Weights) > 0,

@@ -51,6 +51,10 @@ Trainer::Trainer(const Config& config, const Corpus& train, const Corpus* holdou
       schedule_(make_schedule(config_.train, config_.train.lr)),
       table_schedule_(make_schedule(config_.train, config_.train.table_lr)),
       limits_(run_limits(config_.train)),
+      teacher_(config_.train.teacher.empty()
+                   ? nullptr
+                   : std::make_unique<Teacher>(config_.train, config_.model.max_seq_len,
+                                               training_precision(config_.train))),
       sampler_(train, config_.model.max_seq_len, config_.train.batch_size, config_.train.seed) {
   batch_.sequences = config.train.batch_size;
   batch_.length = config.model.max_seq_len;
@@ -130,8 +134,10 @@ StepReport Trainer::train_step() {
   sampler_.fill(step_, batch_);
   Activations& activations = learner_.activations();
   activations.cross_fit = {batch_.odd, &odd_, &even_};
+  if (teacher_) activations.soft_targets = teacher_->predict(batch_);
   const Learner::Step made = learner_.step(batch_.ids, batch_.targets, {lr, table_lr}, step_ + 1);
   activations.cross_fit = {};
+  activations.soft_targets = {};
   ++step_;
 
   recent_loss_ = step_ == 1 ? made.loss.nats : 0.95 * recent_loss_ + 0.05 * made.loss.nats;
@@ -141,6 +147,7 @@ StepReport Trainer::train_step() {
           .bytes = static_cast<uint64_t>(step_ * step_bytes()),
           .loss = made.loss.nats,
           .fine_loss = made.loss.fine_nats,
+          .teacher_kl = made.loss.kl,
           .learning_rate = lr,
           .gradient_norm = made.gradient_norm,
           .bytes_per_s = step_bytes() / seconds_since(begin),
@@ -205,6 +212,11 @@ bool Trainer::resume(const std::filesystem::path& dir) {
         format("{}: the run was trained on other files than given now, or they have changed; "
                "resume it with the same data, {}",
                dir.string(), begin_anew));
+  if (state.teacher != (teacher_ ? teacher_->checksum() : 0))
+    throw Error(
+        format("{}: the run learned from another teacher than train.teacher names now ('{}'), or "
+               "that has changed; resume it with its own, {}",
+               dir.string(), config_.train.teacher, begin_anew));
   step_ = state.step;
   earlier_seconds_ = state.seconds;
   recent_loss_ = state.recent_loss;
@@ -218,6 +230,7 @@ void Trainer::save(const std::filesystem::path& dir, const TrainCallbacks& call)
                        .recent_loss = recent_loss_,
                        .seed = static_cast<uint64_t>(config_.train.seed),
                        .corpus_fingerprint = corpus_.fingerprint(),
+                       .teacher = teacher_ ? teacher_->checksum() : 0,
                        .optimizer = config_.train.optimizer};
   save_run_state(dir, state, model(), learner_.optimizer_state());
   save_model(model(), dir, {{"axl_step", format("{}", step_)}});

@@ -1,4 +1,5 @@
-// Feeds any bytes to the reader of GGUF files: it may refuse them with an Error, nothing else.
+// Feeds any bytes to the readers of GGUF files and of the models in them: they may refuse them with
+// an Error, nothing else.
 
 #include <cstddef>
 #include <cstdint>
@@ -9,6 +10,7 @@
 #include "axl/base/error.h"
 #include "axl/formats/block_codec.h"
 #include "axl/formats/gguf.h"
+#include "axl/model/gguf_model.h"
 #include "memory_file.h"
 
 namespace {
@@ -43,6 +45,10 @@ void open_file(std::string_view bytes) {
   const axl::MemoryFile input(bytes);
   try {
     read_everything(axl::GgufFile(input.path()));
+  } catch (const axl::Error&) {
+  }
+  try {
+    axl::load_gguf_model(input.path());
   } catch (const axl::Error&) {
   }
 }

@@ -8,6 +8,7 @@
 
 #include "axl/base/error.h"
 #include "axl/formats/safetensors.h"
+#include "axl/model/checkpoint.h"
 #include "memory_file.h"
 
 namespace {
@@ -31,6 +32,10 @@ void open_file(std::string_view bytes) {
   const axl::MemoryFile input(bytes);
   try {
     read_everything(axl::SafetensorsFile(input.path()));
+  } catch (const axl::Error&) {
+  }
+  try {
+    axl::load_model(input.path());
   } catch (const axl::Error&) {
   }
 }

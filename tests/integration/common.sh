@@ -48,3 +48,8 @@ one_object() {
   python3 -c 'import json, sys; assert isinstance(json.load(open(sys.argv[1])), dict)' "$1" ||
     fail "this is not one JSON object: $(cat "$1")"
 }
+
+# json EXPRESSION FILE: prints what the Python expression makes of the object `o` in it.
+json() {
+  python3 -c 'import json, sys; o = json.load(open(sys.argv[2])); print(eval(sys.argv[1]))' "$1" "$2"
+}

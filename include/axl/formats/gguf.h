@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -51,6 +52,9 @@ void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata,
 class GgufFile {
  public:
   explicit GgufFile(const std::filesystem::path& path);
+  /// The same of bytes in memory, which `owner` keeps; `path` is what messages call them.
+  GgufFile(const std::filesystem::path& path, std::string_view bytes,
+           std::shared_ptr<const void> owner);
 
   struct Tensor {
     ElementType type;
@@ -84,15 +88,18 @@ class GgufFile {
   /// declares none passes.
   void verify_checksum() const;
   const std::filesystem::path& path() const { return path_; }
+  std::string_view bytes() const { return bytes_; }  ///< all of it
 
  private:
+  GgufFile(const std::filesystem::path& path, std::shared_ptr<const MappedFile> mapped);
   const GgufValue* find_value(std::string_view key) const;
   [[noreturn]] void refuse_missing(std::string_view key) const;
   [[noreturn]] void refuse_type(std::string_view key, const GgufValue& value,
                                 const GgufValue& wanted) const;
 
   std::filesystem::path path_;
-  MappedFile file_;
+  std::shared_ptr<const void> owner_;
+  std::string_view bytes_;
   GgufMetadata metadata_;
   std::map<std::string, Tensor> tensors_;
   size_t checksum_at_ = 0;  ///< where its digits stand in the file; 0 when it has none

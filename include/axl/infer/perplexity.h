@@ -26,7 +26,7 @@ struct Score {
 class Scorer {
  public:
   /// `model` must outlive the scorer.
-  explicit Scorer(const Model& model);
+  explicit Scorer(const Model& model, Head head = Head::kFused);
 
   /// `on_bytes(offset, nats)` sees the nats of the bytes from `offset` on, in order, and returns
   /// false to stop early; it may be null. An empty document scores zero bytes.
@@ -42,6 +42,7 @@ class Scorer {
                              int64_t length);
 
   const Model& model_;
+  Head head_;
   int64_t stride_, batch_;
   Activations activations_;
   std::vector<int32_t> ids_, targets_;

@@ -48,6 +48,17 @@ void rope(Mat x, const RopeTable& table, int64_t first, int64_t step, bool inver
 /// Softmax cross-entropy. logits [R, V] become ∂(scale · Σ nll)/∂logits; nll[r] is −log p(target)
 /// in nats, 0 where the target is negative (not scored).
 void cross_entropy_backward(Mat logits, std::span<const int32_t> targets, float scale, float* nll);
+
+/// What a teacher would predict, for a student to come near (arXiv:1503.02531).
+struct SoftTargets {
+  ConstMat logits;  ///< [R, V] of the teacher; without data there is none
+  float temperature = 2, alpha = 0.7f;
+};
+/// The loss of a student, alpha T² KL(softmax(z/T) ‖ softmax(x/T)) + (1 − alpha) nll, x its logits
+/// and z the teacher's: logits become its gradient like above; nll[r] and kl[r], the divergence
+/// before alpha T², are 0 where the target is negative.
+void distillation_backward(Mat logits, const SoftTargets& soft, std::span<const int32_t> targets,
+                           float scale, float* nll, float* kl);
 /// nll alone; logits are left as they are.
 void cross_entropy(ConstMat logits, std::span<const int32_t> targets, float* nll);
 

@@ -62,6 +62,9 @@ struct Activations {
     const Recall* without_odd = nullptr;
   } cross_fit;
 
+  /// What a teacher predicts for these rows, where the model is to learn from one.
+  SoftTargets soft_targets;
+
   std::vector<Mat> groups, slots;                 ///< [scale] [R_s, s·D]; empty at the fine scale
   std::vector<std::vector<Mat>> states;           ///< [C + 1][scale] before each cross-scale layer
   std::vector<std::vector<Block::Saved>> blocks;  ///< [scale][layer]
@@ -70,7 +73,7 @@ struct Activations {
   Mat fused;      ///< [R, D]
   Mat head_rstd;  ///< [R, 1]
   Mat logits;     ///< [R, V]
-  Mat nll;        ///< [R, 1] nats of each target
+  Mat nll, kl;    ///< [R, 1] nats of each target, and of a teacher's predictions beyond its own
 
   // Gradients of states; training only.
   std::vector<Mat> d_states, d_before;  ///< [scale] [R_s, D]

@@ -31,6 +31,10 @@ class BackwardObserver {
   virtual void finish(ParameterRange part) = 0;
 };
 
+/// What the output matrix reads: the fused state of all scales, or the fine stack's own before any
+/// cross-scale layer, without memories' votes. The latter is what a llama GGUF file holds.
+enum class Head { kFused, kFine };
+
 /// The multi-scale byte-level transformer: causal language model over 256 byte ids, BOS and EOS.
 ///
 ///   x₁ = E[ids];  x_s = W_down,s [x₁ of the group's s bytes]
@@ -88,18 +92,22 @@ class Model {
     add_votes(a);
   }
   void fine_logits(Activations& a) const { head(a.states[0][0], a); }
+  void logits(Head of, Activations& a) const { of == Head::kFused ? logits(a) : fine_logits(a); }
 
   /// What a training pass over B whole sequences found.
   struct Loss {
     double nats = 0;       ///< mean cross-entropy of the logits over scored targets
     double fine_nats = 0;  ///< of the fine logits; 0 when their weight is 0
+    double kl = 0;         ///< with a teacher: its mean divergence from the softened logits
+    double fine_kl = 0;    ///< and from the fine ones
     int64_t scored = 0;    ///< targets
-    /// What was differentiated.
+    /// What was differentiated, without a teacher.
     double total(double fine_weight) const { return nats + fine_weight * fine_nats; }
   };
-  /// Forward, loss = nats + fine_weight · fine_nats, and backward: adds to `grads`, the gradient's
-  /// Weights. targets [R], negative where not scored; a must be planned for training. What the
-  /// observer throws ends the pass.
+  /// Forward, loss = nats + fine_weight · fine_nats (with a.soft_targets alpha T² kl + (1 − alpha)
+  /// nats in place of each nats), and backward: adds to `grads`, the gradient's Weights. targets
+  /// [R], negative where not scored; a must be planned for training. What the observer throws ends
+  /// the pass.
   Loss forward_backward(std::span<const int32_t> ids, std::span<const int32_t> targets,
                         float fine_weight, Activations& a, const Weights& grads,
                         BackwardObserver* observer = nullptr) const;
@@ -132,8 +140,12 @@ class Model {
   void fuse(Activations& a, const Cache* cache) const;
   void head(ConstMat h, Activations& a) const;
   struct Gradients;
-  double head_backward(ConstMat h, bool votes, std::span<const int32_t> targets, float scale,
-                       Activations& a, Mat dh, const Weights& grads) const;
+  /// The means of a.nll and a.kl over scored targets.
+  struct HeadLoss {
+    double nats = 0, kl = 0;
+  };
+  HeadLoss head_backward(ConstMat h, bool votes, std::span<const int32_t> targets, float scale,
+                         Activations& a, Mat dh, const Weights& grads) const;
   void backward(std::span<const int32_t> ids, bool fine, Activations& a,
                 const Gradients& grads) const;
   void fuse_backward(Activations& a, const Gradients& grads) const;

@@ -1,10 +1,12 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "axl/formats/gguf.h"
 #include "axl/model/model.h"
 #include "axl/tensor/packed.h"
 
@@ -23,8 +25,10 @@ inline constexpr std::string_view kQuantizedTypes[] = {"bf16", "q8_0", "q4_k_m"}
 struct QuantizedTensor {
   std::string name;
   ElementType type;
+  ElementType wanted;  ///< by the mixture; its rows do not fit where the type is another
   int64_t elements, bytes;
-  bool fallback;  ///< not what the mixture wants: its rows are too short
+
+  bool fallback() const { return type != wanted; }
 };
 struct QuantizedReport {
   std::vector<QuantizedTensor> tensors;
@@ -36,11 +40,12 @@ struct QuantizedReport {
 QuantizedReport save_quantized(const Model& model, QuantizedType type,
                                const std::filesystem::path& path, const std::string& name);
 
-/// Whether the file begins as a GGUF file does.
-bool is_gguf(const std::filesystem::path& path);
-/// Maps such a file. Throws Error where it is damaged, of another architecture, or not complete.
-Model load_quantized(const std::filesystem::path& path);
+/// The model in such a file, which it keeps mapped. Throws Error where it is damaged or not
+/// complete.
+Model load_quantized(std::shared_ptr<const GgufFile> file);
+/// The same model with its weights decoded to f32, in memory of its own.
+Model decoded(const Model& model);
 /// Its configuration alone.
-ModelConfig quantized_model_config(const std::filesystem::path& path);
+ModelConfig quantized_config(const GgufFile& file);
 
 }  // namespace axl

@@ -33,6 +33,9 @@ struct TrainConfig {
   bool update_in_backward = false;  ///< each part as soon as its gradient is final
   std::string momentum_dtype = "f32";
   std::string weights_dtype = "f32";
+  std::string teacher;  ///< a model to learn from; empty: from the text alone
+  double distill_temperature = 2;
+  double distill_alpha = 0.7;  ///< the teacher's share of the loss
   std::string precision = "auto";
   std::string max_time;            ///< "3m"; empty: no limit
   int64_t steps = 0;               ///< 0: no limit

@@ -11,6 +11,6 @@ namespace axl {
 /// half of each scored, as perplexity.h scores a file but on a sample. Marks and EOS are not
 /// scored. `activations` lends its buffers (any mode).
 double holdout_bits_per_byte(const Model& model, const Corpus& holdout, int64_t bytes,
-                             Activations& activations);
+                             Activations& activations, Head head = Head::kFused);
 
 }  // namespace axl

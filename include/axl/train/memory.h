@@ -11,7 +11,8 @@
 namespace axl {
 
 /// Bytes that training takes: weights, gradients, optimizer states and the buffers of one batch,
-/// summed over what the trainer allocates. The program itself and its libraries come on top.
+/// and the teacher, if any, summed over what the trainer allocates. The program itself and its
+/// libraries come on top.
 int64_t training_bytes(const ModelConfig& model, const TrainConfig& train);
 
 /// The peak of resident memory of a process that trains: that, the program, its libraries, and the

@@ -21,6 +21,7 @@ struct RunState {
   double recent_loss = 0;
   uint64_t seed = 0;
   uint64_t corpus_fingerprint = 0;
+  uint64_t teacher = 0;  ///< its checksum; 0 without one
   std::string optimizer;
 };
 

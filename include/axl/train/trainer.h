@@ -13,6 +13,7 @@
 #include "axl/train/config.h"
 #include "axl/train/learner.h"
 #include "axl/train/schedule.h"
+#include "axl/train/teacher.h"
 
 namespace axl {
 
@@ -22,6 +23,7 @@ struct StepReport {
   uint64_t bytes = 0;  ///< inputs seen
   double loss = 0;     ///< nats per target, of this step
   double fine_loss = 0;
+  double teacher_kl = 0;  ///< divergence from the teacher's predictions, with a teacher
   double learning_rate = 0;
   double gradient_norm = 0;   ///< before clipping
   double bytes_per_s = 0;     ///< of this step
@@ -110,6 +112,7 @@ class Trainer {
   Recall even_, odd_;  ///< memories of the even and of the odd documents
   Schedule schedule_, table_schedule_;
   RunLimits limits_;
+  std::unique_ptr<Teacher> teacher_;  ///< null without one
   WindowSampler sampler_;
   TokenBatch batch_;
 

@@ -1,0 +1,76 @@
+#include "axl/model/gguf_model.h"
+
+#include <cstring>
+#include <fstream>
+#include <memory>
+
+#include "axl/base/format.h"
+#include "axl/base/parallel.h"
+#include "axl/model/llama_gguf.h"
+#include "axl/model/quantized.h"
+
+namespace axl {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// The file of the whole model that `file` carries, or `file` itself.
+std::shared_ptr<const GgufFile> best_model_in(std::shared_ptr<const GgufFile> file) {
+  const auto* carried = file->find<std::vector<uint8_t>>(kWholeModelKey);
+  if (!carried) return file;
+  // Tensors want more alignment than an array has, and the rest of the file is of no more use.
+  const auto copy = std::make_shared<Buffer>(carried->size());
+  std::memcpy(copy->data(), carried->data(), carried->size());
+  const std::string_view bytes(static_cast<const char*>(copy->data()), carried->size());
+  return std::make_shared<const GgufFile>(format("{} ({})", file->path().string(), kWholeModelKey),
+                                          bytes, copy);
+}
+
+/// The file in memory of huge pages, where it fills some: each byte that is generated walks through
+/// all weights, and small pages keep the CPU looking up addresses (axl_300m in q8_0, two Zen 4
+/// cores: 6.4 ms a byte from the mapped file, 4.5 ms from a copy, which takes some 0.1 s to make).
+std::shared_ptr<const GgufFile> in_huge_pages(std::shared_ptr<const GgufFile> file) {
+  constexpr size_t kChunk = size_t{4} << 20;
+  const std::string_view mapped = file->bytes();
+  if (mapped.size() < kChunk) return file;
+  const auto copy = std::make_shared<Buffer>(mapped.size());
+  auto* to = static_cast<char*>(copy->data());
+  parallel_for((mapped.size() + kChunk - 1) / kChunk, [&](int64_t i) {
+    const std::string_view chunk = mapped.substr(i * kChunk, kChunk);
+    std::memcpy(to + i * kChunk, chunk.data(), chunk.size());
+  });
+  return std::make_shared<const GgufFile>(file->path(), std::string_view(to, mapped.size()), copy);
+}
+
+enum class Kind { kWhole, kLlama };
+
+Kind kind_of(const GgufFile& file) {
+  const std::string* architecture = file.find<std::string>("general.architecture");
+  if (architecture && *architecture == "axl") return Kind::kWhole;
+  if (architecture && *architecture == "llama") return Kind::kLlama;
+  throw Error(
+      format("{}: a GGUF file of architecture '{}'; axl runs only those that `axl quantize` and "
+             "`axl export-gguf` write",
+             file.path().string(), architecture ? *architecture : "(none)"));
+}
+
+}  // namespace
+
+bool is_gguf(const fs::path& path) {
+  char magic[4] = {};
+  std::ifstream(path, std::ios::binary).read(magic, sizeof(magic));
+  return std::string_view(magic, sizeof(magic)) == "GGUF";
+}
+
+Model load_gguf_model(const fs::path& path) {
+  auto file = best_model_in(std::make_shared<const GgufFile>(path));
+  if (kind_of(*file) == Kind::kLlama) return load_llama(*file);
+  return load_quantized(in_huge_pages(std::move(file)));
+}
+
+ModelConfig gguf_model_config(const fs::path& path) {
+  const auto file = best_model_in(std::make_shared<const GgufFile>(path));
+  return kind_of(*file) == Kind::kWhole ? quantized_config(*file) : llama_config(*file);
+}
+
+}  // namespace axl
