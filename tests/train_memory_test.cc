@@ -104,7 +104,8 @@ Corpus diverse_corpus(const TempDir& dir) {
 // maps no memory that it keeps. Small temporaries (one window of tokens, names of files) and the
 // packing buffers of the product library, which come from malloc, are not counted.
 TEST(TrainMemory, AStepAllocatesNothing) {
-  for (const std::string optimizer : {"lion", "adamw", "sgd", "muon", "lion and tables", "lion in little memory"}) {
+  for (const std::string optimizer :
+       {"lion", "adamw", "sgd", "muon", "lion and tables", "lion in little memory"}) {
     const TempDir dir;
     const bool plain = optimizer != "lion and tables";
     const Corpus corpus = plain ? corpus_of(dir, "a.py", sample_text(400)) : diverse_corpus(dir);
