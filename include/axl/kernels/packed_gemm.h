@@ -25,8 +25,8 @@ const char* packed_gemm_isa();
 
 /// y = x Wᵀ, or y += …; x [R, K], y [R, N]. W [N, K] is given as consecutive runs of its rows, all
 /// of width K; empty runs are skipped. y aliases nothing. An element of y depends on its own rows
-/// of x and W alone and not on the number of threads, nor on R but for its order of magnitude: from
-/// some number of rows on, block-coded products are summed in another order.
+/// of x and W alone and not on the number of threads. For few rows R it does not depend on R; for
+/// many it is summed in another order, which may follow R.
 void packed_gemm(ConstMat x, std::span<const PackedMatrix> w, Mat y, Write write);
 
 /// out[r] = row ids[r] of a bf16 table, added; nothing where ids[r] is negative. out [R,
