@@ -26,9 +26,10 @@ std::shared_ptr<const GgufFile> best_model_in(std::shared_ptr<const GgufFile> fi
                                           bytes, copy);
 }
 
-/// The file in memory of huge pages: each byte that is generated walks through
-/// all weights, and small pages keep the CPU looking up addresses (axl_300m in q8_0, two Zen 4
-/// cores: 6.4 ms a byte from the mapped file, 4.5 ms from a copy, which takes some 0.1 s to make).
+/// The file in memory of huge pages: each byte that is generated walks through all weights, and
+/// small pages keep the CPU looking up addresses (axl_300m in q8_0 on Zen 4: one thread takes 10.4
+/// ms a byte from the mapped file and 8.6 from a copy, two 7.1 and 6.3; the copy takes some 0.1 s
+/// to make).
 std::shared_ptr<const GgufFile> in_huge_pages(std::shared_ptr<const GgufFile> file) {
   constexpr size_t kChunk = size_t{4} << 20;
   const std::string_view mapped = file->bytes();

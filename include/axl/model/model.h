@@ -13,7 +13,7 @@
 
 namespace axl {
 
-/// The parameters of a model that lie in somebody else's memory, read-only: a mapped file.
+/// The parameters of a model that lie in somebody else's memory, read-only: a file's.
 struct StoredParameters {
   std::vector<PackedMatrix> parameters;  ///< in the order of the parameter table
   std::vector<const uint32_t*> slots;    ///< of the recall memory, for each of its orders

@@ -11,8 +11,8 @@
 #include "axl/tensor/packed.h"
 
 /// A whole model in one GGUF file of architecture "axl": its configuration as JSON under
-/// "axl.config", every parameter under its own name, matrices in few bits. The file is mapped when
-/// it is loaded and stays coded in memory. Rows are padded to whole blocks.
+/// "axl.config", every parameter under its own name, matrices in few bits. Weights stay coded
+/// in memory. Rows are padded to whole blocks.
 namespace axl {
 
 /// What the matrices of a file are coded as, by the names that llama.cpp gives such mixtures.
@@ -40,7 +40,7 @@ struct QuantizedReport {
 QuantizedReport save_quantized(const Model& model, QuantizedType type,
                                const std::filesystem::path& path, const std::string& name);
 
-/// The model in such a file, which it keeps mapped. Throws Error where it is damaged or not
+/// The model in such a file, which it keeps. Throws Error where it is damaged or not
 /// complete.
 Model load_quantized(std::shared_ptr<const GgufFile> file);
 /// The same model with its weights decoded to f32, in memory of its own.
