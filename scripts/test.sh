@@ -41,7 +41,7 @@ run_ctest() {
 suite_release() { configure_and_build release && run_ctest release; }
 
 suite_release_avx2() {
-  AXL_ISA=avx2 ONEDNN_MAX_CPU_ISA=AVX2 run_ctest release -L '^(golden|infer|nn|train)_test$'
+  AXL_ISA=avx2 ONEDNN_MAX_CPU_ISA=AVX2 run_ctest release -L '^(gemm|golden|infer|nn|train)_test$'
 }
 
 suite_portable() { configure_and_build portable && run_ctest portable; }

@@ -75,6 +75,14 @@ TEST_P(Gemm, MatchesDoubleAtOddSizes) {
   }
 }
 
+// Products by AVX2 copy such rows before they multiply them, some at a time.
+TEST_P(Gemm, MatchesDoubleWhereRowsShareCacheSets) {
+  for (const Trans ta : {Trans::kNo, Trans::kYes})
+    for (const Trans tb : {Trans::kNo, Trans::kYes})
+      for (const Write write : {Write::kAssign, Write::kAdd})
+        check_product({ta, tb, 40, 40, 600, 512 - 40, write, -0.75f}, gemm_serial);
+}
+
 TEST_P(Gemm, MatchesDoubleInTiles) {
   const Threads two(2);
   for (const Trans ta : {Trans::kNo, Trans::kYes})
