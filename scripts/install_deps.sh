@@ -9,6 +9,7 @@ readonly BUILD_PACKAGES=(
   libdnnl-dev libeigen3-dev                                    # matrix products
   libcli11-dev libyaml-cpp-dev nlohmann-json3-dev libspdlog-dev
   libfmt-dev libxxhash-dev
+  libcpp-httplib-dev                                           # axl serve
   libgtest-dev
 )
 # For the thread sanitizer, the fuzzers, the tests of the command line and of axl plot.

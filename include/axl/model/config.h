@@ -43,6 +43,9 @@ struct ModelConfig {
   std::vector<int64_t> repeats{};
   RecallConfig recall{};
 
+  /// Whether it was trained to fill a gap between a prefix and a suffix (train.fim_rate).
+  bool fill_in_middle = false;
+
   /// The keys under `model:` of a configuration file.
   Fields fields();
   /// Throws UsageError when the values do not fit each other.
