@@ -22,7 +22,9 @@ FillPrompt fill_in_middle_prompt(std::string_view prefix, std::string_view suffi
   const int64_t kept_suffix = std::min(after, std::max(bytes / 4, bytes - before));
   const int64_t kept_prefix = std::min(before, bytes - kept_suffix);
 
-  FillPrompt prompt{.prefix_dropped = before - kept_prefix, .suffix_dropped = after - kept_suffix};
+  FillPrompt prompt;
+  prompt.prefix_dropped = before - kept_prefix;
+  prompt.suffix_dropped = after - kept_suffix;
   prompt.tokens.push_back(kFimSuffix);
   append(prompt.tokens, suffix.substr(0, kept_suffix));
   prompt.tokens.push_back(kFimPrefix);
