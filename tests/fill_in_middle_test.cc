@@ -115,15 +115,15 @@ struct FillTraining : testing::Test {
 };
 
 TEST_F(FillTraining, EqualsAnUndisturbedRunBitForBitWhenResumed) {
-  const std::string straight = get(trained(filling(), "straight") / kModelFile);
-  EXPECT_NE(get(trained(tiny_config(), "plain") / kModelFile), straight);
+  const std::filesystem::path whole = trained(filling(), "whole");
+  EXPECT_FALSE(same_weights(load_model(whole), load_model(trained(tiny_config(), "plain"))));
   const std::filesystem::path out = run_dir(dir, "stopped");
   Trainer stopped(filling(), corpus, nullptr);
   stopped.run(out, stop_after(stopped, 3));
   Trainer resumed(filling(), corpus, nullptr);
   ASSERT_TRUE(resumed.resume(out));
   resumed.run(out, {});
-  EXPECT_TRUE(get(out / kModelFile) == straight);
+  EXPECT_TRUE(get(out / kModelFile) == get(whole / kModelFile));
 }
 
 TEST_F(FillTraining, IsKnownOfTheModelInEveryFile) {
