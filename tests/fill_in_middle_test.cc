@@ -28,27 +28,27 @@ std::string shown(const FillPrompt& prompt) {
   return text;
 }
 
-TEST(FillInMiddlePrompt, IsTheSuffixThenThePrefixThenTheMarkOfTheMiddle) {
+TEST(FillInMiddlePrompt, IsTheSuffixThenWhatTheMiddleContinues) {
   const FillPrompt prompt = fill_in_middle_prompt("ab", "cde", 256, 100);
-  EXPECT_EQ(shown(prompt), "ScdePabM");
+  EXPECT_EQ(shown(prompt), "PScdeMab");
   EXPECT_EQ(prompt.prefix_dropped, 0);
   EXPECT_EQ(prompt.suffix_dropped, 0);
-  EXPECT_EQ(shown(fill_in_middle_prompt("", "", 256, 100)), "SPM");
+  EXPECT_EQ(shown(fill_in_middle_prompt("", "", 256, 100)), "PSM");
   EXPECT_EQ(fill_in_middle_prompt("\xff", "\x80", 256, 9).tokens,
-            (std::vector<int32_t>{kFimSuffix, 0x80, kFimPrefix, 0xff, kFimMiddle}));
+            (std::vector<int32_t>{kFimPrefix, kFimSuffix, 0x80, kFimMiddle, 0xff}));
 }
 
 TEST(FillInMiddlePrompt, KeepsTheBytesNextToTheGap) {
   // 24 tokens, of them BOS, three marks and 8 to write: 12 bytes, of which the suffix has 3.
   const FillPrompt prompt = fill_in_middle_prompt("abcdefghijklmn", "opqrstuv", 24, 8);
-  EXPECT_EQ(shown(prompt), "SopqPfghijklmnM");
+  EXPECT_EQ(shown(prompt), "PSopqMfghijklmn");
   EXPECT_EQ(prompt.prefix_dropped, 5);
   EXPECT_EQ(prompt.suffix_dropped, 5);
 }
 
 TEST(FillInMiddlePrompt, GivesTheSuffixWhatAShortPrefixLeaves) {
-  EXPECT_EQ(shown(fill_in_middle_prompt("ab", "opqrstuvwxyz", 24, 8)), "SopqrstuvwxPabM");
-  EXPECT_EQ(shown(fill_in_middle_prompt("abcdefghijklmn", "o", 24, 8)), "SoPdefghijklmnM");
+  EXPECT_EQ(shown(fill_in_middle_prompt("ab", "opqrstuvwxyz", 24, 8)), "PSopqrstuvwxMab");
+  EXPECT_EQ(shown(fill_in_middle_prompt("abcdefghijklmn", "o", 24, 8)), "PSoMdefghijklmn");
 }
 
 TEST(FillInMiddlePrompt, FitsWithWhatIsToBeWrittenAndUsesAllTheRoom) {
