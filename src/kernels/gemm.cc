@@ -9,8 +9,10 @@
 namespace axl {
 namespace {
 
-// A tile of this many FLOPs takes some 20 µs, against about 1 µs to hand it to a thread.
-constexpr double kMinTileFlops = 4e6;
+// A tile of this many FLOPs takes some 20 µs, against a part of one to hand it to a thread; with few
+// rows as long for a quarter of them, since the weights are the cost.
+constexpr double kMinTileFlops = 4e6, kMinTileFlopsOfFew = 1e6;
+constexpr int64_t kFewRows = 64;
 // Numbers of tiles that divide evenly among 2, 3, 4, 6, 8 and 12 threads.
 constexpr std::array<int64_t, 6> kTileCounts = {24, 12, 8, 4, 2, 1};
 constexpr int64_t kTileMultiple = 16;  // rows and columns that one register block covers
@@ -26,7 +28,8 @@ Grid best_grid(int64_t count, int64_t m, int64_t n) {
   for (int64_t rows = 1; rows <= count; ++rows) {
     if (count % rows) continue;
     const int64_t cols = count / rows;
-    if (m / rows < kTileMultiple || n / cols < kTileMultiple) continue;
+    if (rows > 1 && m / rows < kTileMultiple) continue;
+    if (cols > 1 && n / cols < kTileMultiple) continue;
     const double cost = double(m) / rows + double(n) / cols;
     if (cost < best_cost) best = {rows, cols}, best_cost = cost;
   }
@@ -35,9 +38,9 @@ Grid best_grid(int64_t count, int64_t m, int64_t n) {
 
 // Depends on the shape alone: thread counts must not change results.
 Grid tile_grid(int64_t m, int64_t n, int64_t k) {
-  const double flops = 2.0 * m * n * k;
+  const double flops = 2.0 * m * n * k, least = m < kFewRows ? kMinTileFlopsOfFew : kMinTileFlops;
   for (int64_t count : kTileCounts) {
-    if (flops / count < kMinTileFlops && count > 1) continue;
+    if (flops / count < least && count > 1) continue;
     const Grid grid = best_grid(count, m, n);
     if (grid.rows * grid.cols == count) return grid;
   }
