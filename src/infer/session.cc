@@ -5,20 +5,8 @@
 namespace axl {
 namespace {
 
-size_t cache_bytes(const Model& model, int64_t sequences) {
-  Arena measure;
-  Cache(measure, model.weights(), sequences, model.config().max_seq_len);
-  return measure.used();
-}
-
 int64_t tokens_per_pass(const ModelConfig& config, int64_t sequences) {
   return std::clamp<int64_t>(kPrefillRows / sequences, 1, config.max_seq_len);
-}
-
-// Each sequence may complete ⌈portion / factor⌉ tokens of a scale in one pass, where Activations
-// plans ⌈rows / factor⌉ for all of them.
-int64_t rows_per_pass(const ModelConfig& config, int64_t sequences) {
-  return sequences * (tokens_per_pass(config, sequences) + config.max_factor() - 1);
 }
 
 }  // namespace
@@ -28,20 +16,24 @@ int64_t context_drop(const ModelConfig& config) {
   return std::max<int64_t>(1, half >= factor ? half / factor * factor : half);
 }
 
-Session::Session(const Model& model, int64_t sequences)
-    : model_(model),
-      windows_(sequences),
-      portion_(tokens_per_pass(model.config(), sequences)),
-      cache_memory_(cache_bytes(model, sequences)),
-      activations_(model.config(), rows_per_pass(model.config(), sequences),
-                   Activations::Mode::kInference) {
-  Arena arena(cache_memory_.data(), cache_memory_.bytes());
-  cache_ = Cache(arena, model.weights(), sequences, model.config().max_seq_len);
+int64_t dropped_inputs(const ModelConfig& config, int64_t inputs) {
+  const int64_t excess = std::max<int64_t>(0, inputs - config.max_seq_len);
+  const int64_t drop = context_drop(config);
+  return (excess + drop - 1) / drop * drop;
 }
 
+Session::Session(const Model& model, int64_t sequences)
+    : config_(model.config()),
+      windows_(sequences),
+      portion_(tokens_per_pass(model.config(), sequences)),
+      batch_(model, sequences, sequences * portion_) {}
+
 void Session::clear() {
-  for (std::vector<int32_t>& window : windows_) window.clear();
-  done_ = dropped_ = 0;
+  for (int64_t i = 0; i < sequences(); ++i) {
+    windows_[i].clear();
+    batch_.truncate(i, 0);
+  }
+  dropped_ = 0;
 }
 
 std::span<const float> Session::append(std::span<const int32_t> tokens) {
@@ -52,45 +44,33 @@ std::span<const float> Session::append(std::span<const int32_t> tokens) {
     windows_[i].insert(windows_[i].end(), own.begin(), own.end());
   }
   drop_excess();
-  read_windows();
-  return {activations_.logits.data, windows_.size() * kVocab};
+  return read_windows();
 }
 
 void Session::drop_excess() {
-  const int64_t excess = length() - model_.config().max_seq_len;
-  if (excess <= 0) return;
-  const int64_t drop = context_drop(model_.config());
-  const int64_t forget = (excess + drop - 1) / drop * drop;
-  for (std::vector<int32_t>& window : windows_)
-    window.erase(window.begin(), window.begin() + forget);
+  const int64_t forget = dropped_inputs(config_, length());
+  if (forget == 0) return;
+  for (int64_t i = 0; i < sequences(); ++i) {
+    windows_[i].erase(windows_[i].begin(), windows_[i].begin() + forget);
+    batch_.truncate(i, 0);
+  }
   dropped_ += forget;
-  done_ = 0;
 }
 
-// Leaves the logits after the last token of sequence i in row i.
-void Session::read_windows() {
+// Moves the logits after the last token of sequence i to row i.
+std::span<const float> Session::read_windows() {
   int64_t count = 0;
-  for (; done_ < length(); done_ += count) {
-    count = std::min(portion_, length() - done_);
-    read(count);
+  for (int64_t done = batch_.tokens(0).size(); done < length(); done += count) {
+    count = std::min(portion_, length() - done);
+    portions_.clear();
+    for (int64_t i = 0; i < sequences(); ++i)
+      portions_.push_back({i, {windows_[i].data() + done, static_cast<size_t>(count)}});
+    batch_.read(portions_);
   }
-  model_.logits(activations_);
-  const Mat& logits = activations_.logits;
+  const Mat logits = batch_.logits();
   for (int64_t i = 0; count > 1 && i < sequences(); ++i)
     copy(logits.row_range((i + 1) * count - 1, 1), logits.row_range(i, 1));
+  return {logits.data, windows_.size() * kVocab};
 }
-
-void Session::read(int64_t count) {
-  Segments segments;
-  ids_.clear();
-  for (const std::vector<int32_t>& window : windows_) {
-    segments.push_back({static_cast<int64_t>(ids_.size()), done_, count});
-    ids_.insert(ids_.end(), window.begin() + done_, window.begin() + done_ + count);
-  }
-  activations_.lay_out(segments);
-  model_.forward(ids_, activations_, &cache_);
-}
-
-size_t Session::memory_bytes() const { return cache_memory_.bytes() + activations_.memory_bytes(); }
 
 }  // namespace axl

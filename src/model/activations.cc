@@ -14,28 +14,49 @@ int64_t coarse_rows(int64_t rows, int64_t factor) { return (rows + factor - 1) /
 
 }  // namespace
 
-Cache::Cache(Arena& arena, const Weights& weights, int64_t sequences, int64_t capacity) {
+template <class Visit>
+void Cache::for_each_place(const Weights& weights, const Visit& visit) {
   const int64_t d = weights.tok_embd.cols;
-  const auto place = [&](int64_t factor, int64_t width) {
-    PerSequence matrices(sequences);
-    for (Mat& m : matrices) m = arena.matrix(capacity / factor, width);
-    return matrices;
-  };
+  visit(embedded, 1, d);
+  for (size_t s = 0; s < weights.scales.size(); ++s) {
+    const int64_t factor = weights.scales[s].factor;
+    for (PerSequence& place : stack[s]) visit(place, factor, 2 * d);
+    if (factor > 1) visit(slots[s], factor, factor * d);
+  }
+  for (size_t layer = 0; layer < weights.cross.size(); ++layer)
+    for (size_t i = 0; i < weights.cross[layer].size(); ++i)
+      visit(cross[layer][i], weights.scales[weights.cross[layer][i].source].factor, 2 * d);
+}
+
+Cache::Cache(Arena& arena, const Weights& weights, int64_t sequences, int64_t capacity)
+    : slots(weights.scales.size()) {
+  for (const Weights::Scale& s : weights.scales) stack.emplace_back(s.stack.size());
+  for (const std::vector<Weights::Pair>& layer : weights.cross) cross.emplace_back(layer.size());
   if (!weights.tables.empty())
     for (int64_t i = 0; i < sequences; ++i)
       ids.push_back(static_cast<int32_t*>(arena.allocate(sizeof(int32_t) * capacity)));
-  embedded = place(1, d);
-  for (const Weights::Scale& s : weights.scales) {
-    stack.emplace_back();
-    for (size_t layer = 0; layer < s.stack.size(); ++layer)
-      stack.back().push_back(place(s.factor, 2 * d));
-    slots.push_back(s.factor > 1 ? place(s.factor, s.factor * d) : PerSequence());
-  }
-  for (const std::vector<Weights::Pair>& layer : weights.cross) {
-    cross.emplace_back();
-    for (const Weights::Pair& p : layer)
-      cross.back().push_back(place(weights.scales[p.source].factor, 2 * d));
-  }
+  for_each_place(weights, [&](PerSequence& place, int64_t factor, int64_t width) {
+    for (int64_t i = 0; i < sequences; ++i) place.push_back(arena.matrix(capacity / factor, width));
+  });
+}
+
+Cache Cache::select(const Weights& weights, std::span<const int64_t> sequences) const {
+  Cache chosen = *this;
+  const auto pick = [&](const auto& all, auto& some) {
+    some.clear();
+    for (const int64_t i : sequences) some.push_back(all[i]);
+  };
+  if (!ids.empty()) pick(ids, chosen.ids);
+  chosen.for_each_place(
+      weights, [&](PerSequence& place, int64_t, int64_t) { pick(PerSequence(place), place); });
+  return chosen;
+}
+
+void Cache::copy_prefix(const Weights& weights, int64_t from, int64_t to, int64_t bytes) {
+  if (!ids.empty()) std::copy_n(ids[from], bytes, ids[to]);
+  for_each_place(weights, [&](PerSequence& place, int64_t factor, int64_t) {
+    copy(place[from].row_range(0, bytes / factor), place[to].row_range(0, bytes / factor));
+  });
 }
 
 Activations::Activations(const ModelConfig& config, int64_t max_rows, Mode mode,

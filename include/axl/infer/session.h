@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "axl/model/model.h"
+#include "axl/infer/batch.h"
 
 namespace axl {
 
@@ -33,25 +33,25 @@ class Session {
   int64_t sequences() const { return static_cast<int64_t>(windows_.size()); }
   int64_t length() const { return static_cast<int64_t>(windows_[0].size()); }  ///< in context
   int64_t dropped() const { return dropped_; }  ///< inputs of each sequence forgotten
-  size_t memory_bytes() const;
+  size_t memory_bytes() const { return batch_.memory_bytes(); }
 
  private:
   void drop_excess();
-  void read_windows();
-  void read(int64_t count);
+  std::span<const float> read_windows();
 
-  const Model& model_;
+  const ModelConfig& config_;
   std::vector<std::vector<int32_t>> windows_;  ///< inputs in context, of each sequence
   int64_t portion_;                            ///< tokens of each sequence that one pass takes
-  int64_t done_ = 0;                           ///< tokens of each window that the caches hold
   int64_t dropped_ = 0;
-  std::vector<int32_t> ids_;
-  Buffer cache_memory_;
-  Cache cache_;
-  Activations activations_;
+  Batch batch_;
+  std::vector<Batch::Portion> portions_;
 };
 
 /// How many of the oldest inputs a full context gives up.
 int64_t context_drop(const ModelConfig& config);
+
+/// Of a text of `inputs` tokens, how many of the oldest a context has given up that reads all of
+/// it: the fewest times context_drop() that leave no more than max_seq_len.
+int64_t dropped_inputs(const ModelConfig& config, int64_t inputs);
 
 }  // namespace axl

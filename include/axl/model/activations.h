@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "axl/model/recall.h"
@@ -21,6 +22,17 @@ struct Cache {
   Cache() = default;
   /// Room for `capacity` bytes of each of `sequences`.
   Cache(Arena& arena, const Weights& weights, int64_t sequences, int64_t capacity);
+
+  /// The places of some of the sequences, in this order. `weights` as when it was made.
+  Cache select(const Weights& weights, std::span<const int64_t> sequences) const;
+  /// Copies what sequence `from` keeps of its first `bytes` tokens of the finest scale, and of the
+  /// coarser tokens that these complete.
+  void copy_prefix(const Weights& weights, int64_t from, int64_t to, int64_t bytes);
+
+ private:
+  /// visit(place, factor of its scale, width of its rows).
+  template <class Visit>
+  void for_each_place(const Weights& weights, const Visit& visit);
 };
 
 /// Rows that a prompt is read in: enough for products at full speed, little memory.

@@ -101,7 +101,7 @@ class Engine {
  private:
   class Worker;
   std::shared_ptr<const Model> model_;
-  std::shared_ptr<Worker> worker_;
+  std::unique_ptr<Worker> worker_;
 };
 
 }  // namespace axl

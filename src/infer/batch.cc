@@ -1,0 +1,72 @@
+#include "axl/infer/batch.h"
+
+#include <algorithm>
+
+namespace axl {
+namespace {
+
+size_t cache_bytes(const Model& model, int64_t sequences) {
+  Arena measure;
+  Cache(measure, model.weights(), sequences, model.config().max_seq_len);
+  return measure.used();
+}
+
+// Each text may complete ⌈count / factor⌉ tokens of a scale in one pass, where Activations plans
+// ⌈rows / factor⌉ for all of them.
+int64_t planned_rows(const ModelConfig& config, int64_t sequences, int64_t rows) {
+  return rows + std::min(sequences, rows) * (config.max_factor() - 1);
+}
+
+}  // namespace
+
+Batch::Batch(const Model& model, int64_t sequences, int64_t rows)
+    : model_(model),
+      tokens_(sequences),
+      cache_memory_(cache_bytes(model, sequences)),
+      activations_(model.config(), planned_rows(model.config(), sequences, rows),
+                   Activations::Mode::kInference) {
+  Arena arena(cache_memory_.data(), cache_memory_.bytes());
+  cache_ = Cache(arena, model.weights(), sequences, model.config().max_seq_len);
+}
+
+void Batch::copy_prefix(int64_t from, int64_t to, int64_t length) {
+  const std::vector<int32_t>& source = tokens_[from];
+  AXL_CHECK(from != to && length <= static_cast<int64_t>(source.size()));
+  tokens_[to].assign(source.begin(), source.begin() + length);
+  cache_.copy_prefix(model_.weights(), from, to, length);
+}
+
+void Batch::read(std::span<const Portion> portions) {
+  Segments segments;
+  ids_.clear();
+  for (const Portion& p : portions) {
+    std::vector<int32_t>& text = tokens_[p.sequence];
+    segments.push_back({static_cast<int64_t>(ids_.size()), static_cast<int64_t>(text.size()),
+                        static_cast<int64_t>(p.tokens.size())});
+    ids_.insert(ids_.end(), p.tokens.begin(), p.tokens.end());
+    text.insert(text.end(), p.tokens.begin(), p.tokens.end());
+    AXL_CHECK(!p.tokens.empty() &&
+              static_cast<int64_t>(text.size()) <= model_.config().max_seq_len);
+  }
+  activations_.lay_out(segments);
+  model_.forward(ids_, activations_, cache_of(portions));
+}
+
+// The places of those that take part, in their order.
+const Cache* Batch::cache_of(std::span<const Portion> portions) {
+  bool all = static_cast<int64_t>(portions.size()) == sequences();
+  for (size_t i = 0; all && i < portions.size(); ++i)
+    all = portions[i].sequence == static_cast<int64_t>(i);
+  if (all) return &cache_;
+  std::vector<int64_t> sequences;
+  for (const Portion& p : portions) sequences.push_back(p.sequence);
+  selected_ = cache_.select(model_.weights(), sequences);
+  return &selected_;
+}
+
+Mat Batch::logits() {
+  model_.logits(activations_);
+  return activations_.logits.row_range(0, activations_.rows(0));
+}
+
+}  // namespace axl

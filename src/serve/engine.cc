@@ -1,0 +1,284 @@
+#include "axl/serve/engine.h"
+
+#include <algorithm>
+#include <cmath>
+#include <deque>
+#include <list>
+#include <thread>
+
+#include "axl/base/format.h"
+#include "axl/infer/batch.h"
+#include "serve/stream.h"
+
+namespace axl {
+namespace {
+
+using Clock = Stream::Clock;
+
+// Prompt tokens that a pass may take beside texts that are being written, if it has no more of
+// those: enough for products at speed, little to wait for.
+constexpr int64_t kPromptRowsBeside = 32;
+
+int64_t common_prefix(std::span<const int32_t> a, std::span<const int32_t> b) {
+  return std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin();
+}
+
+class Handle : public Completion {
+ public:
+  explicit Handle(std::shared_ptr<Mailbox> mailbox) : mailbox_(std::move(mailbox)) {}
+  ~Handle() override { mailbox_->abandon(); }
+  std::optional<CompletionPiece> next(std::chrono::milliseconds patience) override {
+    return mailbox_->take(patience);
+  }
+
+ private:
+  std::shared_ptr<Mailbox> mailbox_;
+};
+
+void validate(const CompletionRequest& r) {
+  r.sampling.validate();
+  if (r.max_tokens < 0)
+    throw UsageError(format("max_tokens is {}; it must be 0 or more", r.max_tokens));
+  for (const int32_t token : r.prompt)
+    if (token < 0 || token >= kVocab)
+      throw UsageError(format("token {} of a prompt; it must be in [0, {}]", token, kVocab - 1));
+}
+
+}  // namespace
+
+class Engine::Worker {
+ public:
+  Worker(const Model& model, EngineOptions options)
+      : options_(options),
+        config_(model.config()),
+        rows_(std::max(kPrefillRows, options.sequences)),
+        batch_(model, options.sequences, rows_),
+        caches_(options.sequences),
+        thread_([this] { run(); }) {}
+
+  ~Worker() {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    arrived_.notify_one();
+    thread_.join();
+  }
+
+  std::shared_ptr<Mailbox> submit(CompletionRequest request) {
+    auto stream = std::make_unique<Stream>(std::move(request), config_);
+    std::shared_ptr<Mailbox> mailbox = stream->mailbox();
+    {
+      const std::lock_guard lock(mutex_);
+      const auto waiting = static_cast<int64_t>(waiting_.size());
+      if (stats_.running + waiting >= options_.sequences + options_.queue)
+        throw BusyError(format("{} texts are being written and {} wait for their turn",
+                               stats_.running, waiting));
+      waiting_.push_back(std::move(stream));
+    }
+    arrived_.notify_one();
+    return mailbox;
+  }
+
+  EngineStats stats() const {
+    const std::lock_guard lock(mutex_);
+    EngineStats s = stats_;
+    s.waiting = static_cast<int64_t>(waiting_.size());
+    return s;
+  }
+
+ private:
+  using Streams = std::list<std::unique_ptr<Stream>>;
+
+  /// What is left of a cache's last text may serve another.
+  struct CacheUse {
+    bool busy = false;
+    uint64_t last = 0;  ///< when, in passes
+  };
+
+  void run() {
+    while (admit()) {
+      try {
+        pass();
+      } catch (const std::exception& e) {
+        for (const std::unique_ptr<Stream>& s : running_) {
+          s->fail(format("the model could not go on: {}", e.what()));
+          batch_.truncate(s->sequence, 0);  // whatever it holds
+        }
+      }
+      retire();
+    }
+    const std::lock_guard lock(mutex_);
+    for (Streams* streams : {&running_, &waiting_})
+      for (const std::unique_ptr<Stream>& s : *streams) s->finish("cancelled");
+  }
+
+  /// Lets those who wait begin while there are caches. False when the engine is to stop.
+  bool admit() {
+    std::unique_lock lock(mutex_);
+    if (running_.empty()) arrived_.wait(lock, [&] { return stopping_ || !waiting_.empty(); });
+    if (stopping_) return false;
+    const Clock::time_point now = Clock::now();
+    for (auto it = waiting_.begin(); it != waiting_.end();) {
+      (*it)->check(now);
+      const int64_t sequence = (*it)->finished() ? -1 : free_cache((*it)->window());
+      if (sequence >= 0) {
+        caches_[sequence].busy = true;
+        (*it)->sequence = sequence;
+        (*it)->begin();
+        // What the cache holds beyond the common prefix is of another text.
+        const int64_t common = common_prefix(batch_.tokens(sequence), (*it)->window());
+        batch_.truncate(sequence, (*it)->may_reuse() ? reusable(**it, common) : 0);
+        (*it)->reuse(batch_.tokens(sequence).size());
+        running_.push_back(std::move(*it));
+      }
+      it = *it && !(*it)->finished() ? std::next(it) : waiting_.erase(it);
+    }
+    stats_.running = static_cast<int64_t>(running_.size());
+    return true;
+  }
+
+  /// The last token must be read for its logits.
+  static int64_t reusable(Stream& stream, int64_t common) {
+    return std::min(common, static_cast<int64_t>(stream.window().size()) - 1);
+  }
+
+  /// That of an earlier text which the window goes on, else the one that has been idle longest; -1
+  /// when none is idle.
+  int64_t free_cache(std::span<const int32_t> window) const {
+    int64_t best = -1, longest = 0, idle = -1;
+    for (int64_t i = 0; i < batch_.sequences(); ++i) {
+      if (caches_[i].busy) continue;
+      if (idle < 0 || caches_[i].last < caches_[idle].last) idle = i;
+      const std::span<const int32_t> held = batch_.tokens(i);
+      const int64_t common = common_prefix(held, window);
+      if (common > longest && 2 * common >= static_cast<int64_t>(held.size()))
+        best = i, longest = common;
+    }
+    return best >= 0 ? best : idle;
+  }
+
+  void pass() {
+    const Clock::time_point begin = Clock::now();
+    for (const std::unique_ptr<Stream>& s : running_) s->check(begin);
+    plan();
+    if (portions_.empty()) return;
+    batch_.read(portions_);
+    const Mat logits = batch_.logits();
+    const ConstMat gate = batch_.gate();
+    int64_t row = 0;
+    for (size_t i = 0; i < portions_.size(); ++i) {
+      const auto count = static_cast<int64_t>(portions_[i].tokens.size());
+      answer(*readers_[i], logits.row_range(row, count), gate.row_range(row, count));
+      row += count;
+    }
+    const std::lock_guard lock(mutex_);
+    ++stats_.passes;
+    stats_.pass_rows += row;
+    stats_.pass_seconds += std::chrono::duration<double>(Clock::now() - begin).count();
+  }
+
+  static void answer(Stream& stream, ConstMat logits, ConstMat gate) {
+    const float* last = logits.row(logits.rows - 1);
+    if (std::all_of(last, last + logits.cols, [](float x) { return std::isfinite(x); }))
+      stream.take(logits, gate);
+    else
+      stream.fail("the model's logits are not finite");
+  }
+
+  /// The next byte of every text, and prompts in the order in which they came.
+  void plan() {
+    portions_.clear();
+    readers_.clear();
+    for (const std::unique_ptr<Stream>& s : running_)
+      if (!s->finished() && s->unread_count() == 1) add(*s, 1);
+    const auto writers = static_cast<int64_t>(portions_.size());
+    int64_t room =
+        writers == 0 ? rows_ : std::min(rows_ - writers, std::max(kPromptRowsBeside, writers));
+    for (const std::unique_ptr<Stream>& s : running_) {
+      if (s->finished() || s->unread_count() == 1) continue;
+      if (s->may_reuse()) reuse_others(*s);
+      const int64_t count = std::min(room, s->unread_count());
+      if (count == 0 || (s->may_reuse() && is_being_read(*s))) continue;
+      add(*s, count);
+      room -= count;
+    }
+  }
+
+  void add(Stream& stream, int64_t count) {
+    // A context that has moved begins anew.
+    batch_.truncate(stream.sequence, stream.read_count());
+    portions_.push_back({stream.sequence, stream.window().subspan(stream.read_count(), count)});
+    readers_.push_back(&stream);
+  }
+
+  void reuse_others(Stream& stream) {
+    int64_t best = -1, longest = stream.read_count();
+    for (int64_t i = 0; i < batch_.sequences(); ++i) {
+      if (i == stream.sequence) continue;
+      const int64_t common = reusable(stream, common_prefix(batch_.tokens(i), stream.window()));
+      if (common > longest) best = i, longest = common;
+    }
+    if (best < 0) return;
+    batch_.copy_prefix(best, stream.sequence, longest);
+    stream.reuse(longest);
+  }
+
+  /// Whether another text reads in this pass what this one would read next: several answers to one
+  /// prompt were asked for.
+  bool is_being_read(Stream& stream) const {
+    return std::any_of(readers_.begin(), readers_.end(), [&](Stream* other) {
+      return common_prefix(other->window(), stream.window()) > stream.read_count() + 1 &&
+             other->read_count() == stream.read_count() && other->unread_count() > 1;
+    });
+  }
+
+  void retire() {
+    const std::lock_guard lock(mutex_);
+    for (const std::unique_ptr<Stream>& s : running_) {
+      if (!s->finished()) continue;
+      caches_[s->sequence] = {false, stats_.passes};
+      stats_.prompt_tokens += s->prompt_tokens();
+      stats_.reused_tokens += s->prompt_reused();
+      stats_.written_tokens += s->new_tokens();
+    }
+    running_.remove_if([](const std::unique_ptr<Stream>& s) { return s->finished(); });
+    stats_.running = static_cast<int64_t>(running_.size());
+  }
+
+  const EngineOptions options_;
+  const ModelConfig& config_;
+  const int64_t rows_;
+  Batch batch_;
+  std::vector<CacheUse> caches_;
+  Streams running_;
+  std::vector<Batch::Portion> portions_;
+  std::vector<Stream*> readers_;  ///< of each portion
+
+  mutable std::mutex mutex_;
+  std::condition_variable arrived_;
+  Streams waiting_;
+  EngineStats stats_;
+  bool stopping_ = false;
+  std::thread thread_;  ///< the last: it uses all of the above
+};
+
+Engine::Engine(std::shared_ptr<const Model> model, EngineOptions options)
+    : model_(std::move(model)) {
+  if (options.sequences < 1 || options.queue < 1)
+    throw UsageError(
+        format("an engine of {} texts at once and a queue of {}; both must be 1 or more",
+               options.sequences, options.queue));
+  worker_ = std::make_unique<Worker>(*model_, options);
+}
+
+Engine::~Engine() = default;
+
+std::unique_ptr<Completion> Engine::submit(CompletionRequest request) {
+  validate(request);
+  return std::make_unique<Handle>(worker_->submit(std::move(request)));
+}
+
+EngineStats Engine::stats() const { return worker_->stats(); }
+
+}  // namespace axl

@@ -1,0 +1,93 @@
+#pragma once
+
+#include <condition_variable>
+#include <mutex>
+#include <span>
+#include <utility>
+
+#include "axl/base/rng.h"
+#include "axl/infer/generate.h"
+#include "axl/serve/engine.h"
+
+namespace axl {
+
+/// Where an engine leaves what it has written and a request's thread takes it.
+class Mailbox {
+ public:
+  /// Adds to what was not taken yet; `piece.last` closes the box.
+  void put(CompletionPiece piece);
+  /// Closes the box: whoever takes from it gets this as an Error.
+  void fail(std::string message);
+  std::optional<CompletionPiece> take(std::chrono::milliseconds patience);
+
+  /// Nobody will take anything any more.
+  void abandon();
+  bool abandoned() const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::condition_variable arrived_;
+  std::optional<CompletionPiece> piece_;
+  std::string failure_;
+  bool abandoned_ = false;
+};
+
+/// One text on its way through an engine: which tokens of it the context holds, which of them were
+/// read, and what follows from the logits. The context moves as that of a Session.
+class Stream {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  Stream(CompletionRequest request, const ModelConfig& config);
+
+  std::shared_ptr<Mailbox> mailbox() const { return mailbox_; }
+
+  /// The cache that the text has; set by the engine.
+  int64_t sequence = -1;
+
+  /// The context's tokens, read or not, and how many of them were read. When a full context must
+  /// give way to a token, the oldest half leaves and nothing counts as read.
+  std::span<const int32_t> window();
+  int64_t read_count() const { return read_ - window_begin_; }
+  int64_t unread_count() { return static_cast<int64_t>(window().size()) - read_count(); }
+  /// What another text's cache holds of the window may be taken from there, unless the logits on
+  /// the way are wanted.
+  bool may_reuse() const { return !request_.score_prompt; }
+  void reuse(int64_t count);
+
+  void begin();
+  /// Logits [n, V] and gate weights [n, S] of the next n unread tokens.
+  void take(ConstMat logits, ConstMat gate);
+  /// Ends the text where it is.
+  void finish(const std::string& reason);
+  void fail(const std::string& message);
+  bool finished() const { return finished_; }
+  /// Ends it if its time is over or nobody waits for it.
+  void check(Clock::time_point now);
+
+  int64_t prompt_tokens() const { return static_cast<int64_t>(request_.prompt.size()) + 1; }
+  int64_t prompt_reused() const { return prompt_reused_; }
+  int64_t new_tokens() const { return new_tokens_; }
+
+ private:
+  void score(ConstMat logits, ConstMat gate);
+  void write(int32_t token);
+  TokenInfo info(const float* logits, const float* gate, int64_t scales, int32_t token) const;
+  void release(std::string text);
+
+  const ModelConfig& config_;
+  CompletionRequest request_;
+  std::shared_ptr<Mailbox> mailbox_ = std::make_shared<Mailbox>();
+  std::vector<int32_t> tokens_;  ///< BOS, prompt, what was written
+  int64_t window_begin_ = 0, read_ = 0;
+  int64_t scored_ = 1;  ///< tokens of the prompt whose TokenInfo is made; BOS has none
+  Rng rng_;
+  StopFilter filter_;
+  std::vector<TokenInfo> held_;  ///< of bytes that the filter holds back
+  CompletionPiece piece_;        ///< what the current pass has made certain
+  int64_t prompt_dropped_ = 0, prompt_reused_ = 0, new_tokens_ = 0;
+  bool finished_ = false;
+  std::optional<Clock::time_point> begun_, first_logits_;
+};
+
+}  // namespace axl
