@@ -22,19 +22,20 @@ export function ticks(low, high, count) {
   return out;
 }
 
-/** What the y axis shows: all but the first twentieth of the points, which are often far above. */
-function reach(series, fixed) {
-  if (fixed) return fixed;
-  const ys = series.flatMap(({points}) => points.slice(Math.floor(points.length / 20)).map((p) => p[1]));
-  const low = Math.min(...ys), high = Math.max(...ys);
-  const margin = (high - low || Math.abs(high) || 1) * 0.06;
-  return [Math.max(low - margin, low >= 0 ? 0 : -Infinity), high + margin];
+/** What the y axis shows: from 0, or, of a curve that falls, all but its first steep twentieth. */
+function reach(series, {range, falling}) {
+  if (range) return range;
+  const kept = ({points}) => points.slice(falling ? Math.floor(points.length / 20) : 0);
+  const ys = series.flatMap((each) => kept(each).map(([, y]) => y));
+  const high = Math.max(...ys), low = falling ? Math.min(...ys) : 0;
+  const margin = (high - low || 1) * 0.06;
+  return [falling ? Math.max(low - margin, 0) : 0, high + margin];
 }
 
 export class Chart {
-  /** `y` writes an ordinate; `range` fixes the y axis. */
-  constructor({title, y, range}) {
-    Object.assign(this, {title, y, range});
+  /** `y` writes an ordinate; `range` fixes the y axis, `falling` makes it follow a loss. */
+  constructor({title, y, range, falling}) {
+    Object.assign(this, {title, y, axis: {range, falling}});
     this.drawing = svg("svg", {viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img"});
     this.caption = element("figcaption");
     this.reading = element("output", {className: "quiet"});
@@ -57,8 +58,8 @@ export class Chart {
     if (!this.series.length) return this.drawing.replaceChildren();
     const xs = this.series.flatMap(({points}) => [points[0][0], points.at(-1)[0]]);
     this.xs = [Math.min(...xs), Math.max(...xs)];
-    this.ys = reach(this.series, this.range);
-    this.drawing.replaceChildren(...this.axes(), ...this.lines(), svg("g", {class: "mark"}));
+    this.ys = reach(this.series, this.axis);
+    this.drawing.replaceChildren(...this.axes(), this.lines(), svg("g", {class: "mark"}));
     this.mark(this.at);
   }
 
@@ -69,8 +70,7 @@ export class Chart {
 
   top(y) {
     const [low, high] = this.ys;
-    const place = TOP + ((high - y) / (high - low || 1)) * (HEIGHT - TOP - BOTTOM);
-    return Math.min(Math.max(place, TOP), HEIGHT - BOTTOM);
+    return TOP + ((high - y) / (high - low || 1)) * (HEIGHT - TOP - BOTTOM);
   }
 
   axes() {
@@ -85,8 +85,11 @@ export class Chart {
     return out;
   }
 
+  /** In a window of their own, which cuts off what leaves the axes. */
   lines() {
-    return this.series.map(({points, colour}) => {
+    const window = {x: LEFT, y: TOP, width: WIDTH - LEFT - RIGHT, height: HEIGHT - TOP - BOTTOM};
+    const {x, y, width, height} = window;
+    const lines = this.series.map(({points, colour}) => {
       const path = points.map(([x, y]) => `${this.left(x).toFixed(1)},${this.top(y).toFixed(1)}`);
       const line = svg("polyline", {class: "curve", points: path.join(" ")});
       line.style.stroke = colour;
@@ -95,6 +98,7 @@ export class Chart {
       dot.style.fill = colour;
       return dot;
     });
+    return svg("svg", {...window, viewBox: `${x} ${y} ${width} ${height}`}, ...lines);
   }
 
   pointed(event) {
@@ -122,10 +126,11 @@ export class Chart {
     mark.replaceChildren();
     this.reading.textContent = "";
     if (at === undefined) return;
-    const left = this.left(at);
+    const x = nearest(this.series[0].points, at)[0];
+    const left = this.left(x);
     mark.append(svg("line", {x1: left, x2: left, y1: TOP, y2: HEIGHT - BOTTOM}));
-    const told = this.series.map(({name, points}) => `${name} ${this.y(nearest(points, at)[1])}`);
-    this.reading.textContent = `${this.x_name} ${this.x(at)}: ${told.join(", ")}`;
+    const told = this.series.map(({name, points}) => `${name} ${this.y(nearest(points, x)[1])}`);
+    this.reading.textContent = `${this.x_name} ${this.x(x)}: ${told.join(", ")}`;
   }
 }
 

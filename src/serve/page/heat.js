@@ -6,7 +6,6 @@ import {$, element, figure} from "./dom.js";
 const HOTTEST_BITS = 8;  // what a byte costs that one knows nothing about
 const NEWLINE = 0x0a, TAB = 0x09;
 
-const $ = (id) => document.getElementById(id);
 const percent = (share) => `${Math.round(100 * share)} %`;
 
 /** The bytes of a text, each with what is shown for it and the character it begins or continues. */
@@ -86,7 +85,7 @@ export class HeatMap {
     $("totals").replaceChildren(
       figure("Bits per byte", result.bits_per_byte.toFixed(3)),
       figure("Bytes", result.bytes.toLocaleString("en")),
-      figure("Compressed, they would be", `${Math.ceil(bits / 8).toLocaleString("en")} bytes`));
+      figure("Compressed to", `${Math.ceil(bits / 8).toLocaleString("en")} bytes`));
     this.draw_legend(scales, mean);
     this.draw_map();
     $("byte").textContent = "Point at a byte, or walk with the arrow keys.";
@@ -166,7 +165,7 @@ export class HeatMap {
     const names = {[NEWLINE]: "newline", [TAB]: "tab", 32: "space"};
     const what = names[byte] ?? `“${character}”` + (parts > 1 ? `, byte ${part + 1} of ${parts}` : "");
     const hex = byte.toString(16).toUpperCase().padStart(2, "0");
-    const gate = this.result.scales.map((s, k) => `scale ${s} ${percent(this.result.gate[i][k])}`);
+    const gate = this.result.scales.map((s, k) => `scale ${s}: ${percent(this.result.gate[i][k])}`);
     const chance = (100 * 2 ** -bits).toPrecision(2);
     return `Byte ${i + 1}: ${what} (0x${hex}), ${bits.toFixed(2)} bits, expected at ` +
       `${Number(chance)} %; ${gate.join(", ")}`;

@@ -35,9 +35,9 @@ export class Runs {
     this.log = new TrainLog();
     this.shown = false;
     this.charts = {
-      loss: new Chart({title: "Bits per byte", y: (v) => v.toFixed(2)}),
+      loss: new Chart({title: "Bits per byte", y: (v) => v.toFixed(2), falling: true}),
       gate: new Chart({title: "Gate", y: (v) => v.toFixed(2), range: [0, 1]}),
-      rate: new Chart({title: "Learning rate", y: (v) => v.toExponential(1).replace("e+0", "")}),
+      rate: new Chart({title: "Learning rate", y: (v) => (v ? v.toExponential(1) : "0")}),
       speed: new Chart({title: "Bytes per second", y: (v) => short.format(v)}),
     };
     $("curves").append(...Object.values(this.charts).map((chart) => chart.figure));
@@ -113,8 +113,8 @@ export class Runs {
       points: log.curve(x, name),
       colour: `var(--scale-${s})`,
     })));
-    draw("rate", [{name: "now", points: log.curve(x, "lr"), colour: "var(--training)"}]);
-    draw("speed", [{name: "now", points: log.curve(x, "bytes_per_s"), colour: "var(--training)"}]);
+    draw("rate", [{name: "now", points: log.curve(x, "lr"), colour: "var(--accent)"}]);
+    draw("speed", [{name: "now", points: log.curve(x, "bytes_per_s"), colour: "var(--accent)"}]);
     this.tell();
   }
 
