@@ -49,19 +49,22 @@ export const models = async () => (await (await ask("v1/models")).json()).data;
 export const runs = async () => (await (await ask("runs")).json()).runs;
 export const score = async (body, signal) => (await post("score", body, signal)).json();
 
-/** A run's log from byte `from` on: {text, whole}; whole says that it is all of the log. */
+/** What a run's log holds from byte `from` on, where a row begins: {text, whole}. whole: the log is
+ *  not the one that was read before, and this is all of it. */
 export async function log(path, from, signal) {
-  // Relative to the page, as all else.
-  const address = path.replace(/^\//, "");
-  const headers = from > 0 ? {Range: `bytes=${from}-`} : {};
-  try {
-    const response = await ask(address, {headers, signal});
-    return {text: await response.text(), whole: response.status !== 206};
-  } catch (error) {
-    // Nothing after `from`; or the log has become shorter, which the next whole reading shows.
-    if (error.status === 416) return {text: "", whole: false};
-    throw error;
+  const address = path.replace(/^\//, "");  // relative to the page, as all else
+  if (from > 0) {
+    // One byte more: it tells a log without news, whose end it is, from one that has become shorter.
+    const news = await ask(address, {headers: {Range: `bytes=${from - 1}-`}, signal}).catch(cut);
+    const text = news?.status === 206 ? await news.text() : "";
+    if (text.startsWith("\n")) return {text: text.slice(1), whole: false};
   }
+  return {text: await (await ask(address, {signal})).text(), whole: true};
+}
+
+/** Nothing in place of the refusal of a range beyond the end. */
+function cut(error) {
+  if (error.status !== 416) throw error;
 }
 
 /** The chunks of a completion, as they come. */

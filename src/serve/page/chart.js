@@ -18,7 +18,7 @@ export function ticks(low, high, count) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= rough * 0.999);
   const out = [];
-  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; ++k) out.push(k * step);
+  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; ++k) out.push(k * step + 0);  // -0 + 0 is 0
   return out;
 }
 
@@ -36,7 +36,7 @@ export class Chart {
   /** `y` writes an ordinate; `range` fixes the y axis, `falling` makes it follow a loss. */
   constructor({title, y, range, falling}) {
     Object.assign(this, {title, y, axis: {range, falling}});
-    this.drawing = svg("svg", {viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img"});
+    this.drawing = svg("svg", {viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": title});
     this.caption = element("figcaption");
     this.reading = element("output", {className: "quiet"});
     this.figure = element("figure", {tabIndex: 0}, this.caption, this.drawing, this.reading);
@@ -75,12 +75,12 @@ export class Chart {
 
   axes() {
     const out = [];
-    for (const y of ticks(...this.ys, 4)) {
+    for (const y of ticks(...this.ys, 5)) {
       const at = this.top(y);
       out.push(svg("line", {class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: at, y2: at}),
         svg("text", {x: LEFT - 6, y: at + 3.5, "text-anchor": "end"}, this.y(y)));
     }
-    for (const x of ticks(...this.xs, 5))
+    for (const x of ticks(...this.xs, 7))
       out.push(svg("text", {x: this.left(x), y: HEIGHT - 8, "text-anchor": "middle"}, this.x(x)));
     return out;
   }
