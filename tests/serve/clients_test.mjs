@@ -36,7 +36,7 @@ before(async () => {
   const filler = train_tiny(directory, {name: "filler", fim: 0.5});
   const models = ["--model", `tiny=${tiny}`, "--model", `filler=${filler}`];
   server = await start_server([...models, "--api-key", KEY]);
-  narrow = await start_server([...models, "--sequences", "1", "--queue", "1"]);
+  narrow = await start_server([...models, "--parallel", "1", "--queue", "1"]);
   api = key_client(KEY);
 });
 after(async () => {

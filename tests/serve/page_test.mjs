@@ -337,8 +337,7 @@ test("a server with a key asks for it, refuses a wrong one, and takes the right 
   assert.equal(await page.evaluate(() => document.activeElement.id), "key");
   await shot(page, "key");
   await page.keyboard.type("wrong");
-  await page.keyboard.press("Enter");
-  await page.waitForResponse((response) => response.status() === 401);
+  await Promise.all([page.waitForResponse((response) => response.status() === 401), page.keyboard.press("Enter")]);
   assert.ok(await page.isVisible("#problem"));
   await page.fill("#key", KEY);
   await page.keyboard.press("Enter");
