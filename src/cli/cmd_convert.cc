@@ -67,7 +67,11 @@ int export_safetensors(const ExportOptions& o, const Globals& globals) {
 Model import_model(const ImportOptions& o) {
   if (is_hf_model(o.source)) return load_hf_llama(o.source);
   const fs::path file = model_file(o.source, "axl import");
-  if (!o.config.empty()) return load_model(file, load_config(o.config).model);
+  if (!o.config.empty()) {
+    Config config = load_config(o.config);
+    config.model.fill_in_middle = config.train.fim_rate > 0;  // as it was trained
+    return load_model(file, config.model);
+  }
   Model model = load_model(file);
   return model.is_stored() ? decoded(model) : std::move(model);
 }

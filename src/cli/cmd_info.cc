@@ -131,6 +131,7 @@ int info(const std::string& target, const Globals& globals) {
              human_count(count_parameters(config.model).total()),
              model ? "" : " (" + find_config(target).string() + ")");
   print_fields("model", config.model.fields());
+  if (model) print_row("fill_in_middle", config.model.fill_in_middle ? "true" : "false");
   if (!model) print_fields("train", config.train.fields());
   print_parameters(config.model);
   print_cost(config);

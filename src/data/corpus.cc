@@ -131,7 +131,7 @@ Corpus::Corpus(std::vector<CorpusFile> files,
         if (progress) progress(done + offset, all);
       });
     } else if (files_[i].size > 0) {
-      add_document({tokens_, 0, i, 0}, files_[i].size, files_[i].size + 2);
+      add_document({tokens_, 0, i, false, 0}, files_[i].size, files_[i].size + 2);
     }
     done += files_[i].size;
     if (progress) progress(done, all);
@@ -156,8 +156,8 @@ void Corpus::index_records(uint32_t index, const std::function<void(uint64_t)>& 
     const JsonRecord record = parse_json_record(line, where);
     const Text text = text_of(record);
     if (text.bytes() > 0 || text.is_pair) {
-      add_document({tokens_, offset, index, static_cast<uint32_t>(line.size())}, text.bytes(),
-                   text.tokens());
+      add_document({tokens_, offset, index, text.is_pair, static_cast<uint32_t>(line.size())},
+                   text.bytes(), text.tokens());
     }
     if (offset >= next_report) {
       progress(offset);

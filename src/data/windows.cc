@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <memory>
 
 #include "axl/base/error.h"
@@ -5,12 +6,14 @@
 #include "axl/base/rng.h"
 #include "axl/base/tokens.h"
 #include "axl/data/corpus.h"
+#include "fill_in_middle.h"
 
 namespace axl {
 
-WindowSampler::WindowSampler(const Corpus& corpus, int64_t length, int64_t batch, uint64_t seed)
-    : corpus_(corpus), length_(length), batch_(batch), seed_(seed) {
-  AXL_CHECK(length >= 1 && batch >= 1);
+WindowSampler::WindowSampler(const Corpus& corpus, int64_t length, int64_t batch, uint64_t seed,
+                             double fim_rate)
+    : corpus_(corpus), length_(length), batch_(batch), seed_(seed), fim_rate_(fim_rate) {
+  AXL_CHECK(length >= 1 && batch >= 1 && fim_rate >= 0 && fim_rate <= 1);
   const auto tokens = static_cast<int64_t>(corpus.tokens());
   if (tokens < length + 1) {
     throw Error(
@@ -31,9 +34,12 @@ void WindowSampler::fill(int64_t step, TokenBatch& batch) const {
   std::vector<int32_t> tokens(length_ + 1);
   const auto scored = std::make_unique<bool[]>(length_ + 1);
   for (int64_t sequence = 0; sequence < batch_; ++sequence) {
-    const uint64_t begin = window_begin(step * batch_ + sequence);
+    const int64_t index = step * batch_ + sequence;
+    const uint64_t begin = window_begin(index);
+    const int64_t document = corpus_.document_at(begin);
     corpus_.read(begin, length_ + 1, tokens.data(), scored.get());
-    bool odd = corpus_.document_at(begin) % 2 == 1;
+    if (fim_rate_ > 0) fill_gaps(index, document, tokens, {scored.get(), tokens.size()});
+    bool odd = document % 2 == 1;
     int32_t* ids = batch.ids.data() + sequence * length_;
     int32_t* targets = batch.targets.data() + sequence * length_;
     for (int64_t i = 0; i < length_; ++i) {
@@ -42,6 +48,19 @@ void WindowSampler::fill(int64_t step, TokenBatch& batch) const {
       ids[i] = tokens[i];
       targets[i] = scored[i + 1] ? tokens[i + 1] : -1;
     }
+  }
+}
+
+void WindowSampler::fill_gaps(int64_t index, int64_t document, std::span<int32_t> tokens,
+                              std::span<bool> scored) const {
+  constexpr uint64_t kOwnNumbers = 0x66696d;  // none that order or initialisation draw
+  Rng rng(mix64(seed_ ^ kOwnNumbers), index);
+  for (size_t begin = 0; begin < tokens.size(); ++document) {
+    const auto next = std::find(tokens.begin() + begin + 1, tokens.end(), kBos);
+    const size_t size = next - tokens.begin() - begin;
+    if (rng.uniform() < fim_rate_ && !corpus_.is_pair(document))
+      fill_in_middle(tokens.subspan(begin, size), scored.subspan(begin, size), rng);
+    begin += size;
   }
 }
 

@@ -19,16 +19,19 @@ constexpr double kMaxParameters = 1e12;
 /// defaults, which leave the definition as it is.
 bool is_extension(const Field& field) {
   return field.name == "fusion" || field.name == "attention_window" || field.name == "repeats" ||
-         field.name.starts_with("ngram.") || field.name.starts_with("recall.");
+         field.name == "fill_in_middle" || field.name.starts_with("ngram.") ||
+         field.name.starts_with("recall.");
 }
 
-/// The fields as model files have them: the PyTorch definition also states the vocabulary.
+/// The fields as model files have them: the PyTorch definition also states the vocabulary, and how
+/// a model was trained is no choice that a configuration could make.
 Fields json_fields(ModelConfig& config, int64_t& vocab_size) {
   Fields fields = config.fields();
   const auto at = std::find_if(fields.begin(), fields.end(),
                                [](const Field& field) { return field.name == "rope_theta"; });
   AXL_CHECK(at != fields.end());
   fields.insert(at, {"vocab_size", &vocab_size, "256 bytes, BOS and EOS", kVocab, kVocab});
+  fields.push_back({"fill_in_middle", &config.fill_in_middle, "trained to fill gaps"});
   return fields;
 }
 

@@ -101,10 +101,8 @@ class Engine::Worker {
       try {
         pass();
       } catch (const std::exception& e) {
-        for (const std::unique_ptr<Stream>& s : running_) {
-          s->fail(format("the model could not go on: {}", e.what()));
-          batch_.truncate(s->sequence, 0);  // whatever it holds
-        }
+        for (const std::unique_ptr<Stream>& s : running_)
+          fail(*s, format("the model could not go on: {}", e.what()));
       }
       retire();
     }
@@ -121,7 +119,7 @@ class Engine::Worker {
     const Clock::time_point now = Clock::now();
     for (auto it = waiting_.begin(); it != waiting_.end();) {
       (*it)->check(now);
-      const int64_t sequence = (*it)->finished() ? -1 : free_cache((*it)->window());
+      const int64_t sequence = (*it)->finished() ? -1 : idle_cache();
       if (sequence >= 0) {
         caches_[sequence].busy = true;
         (*it)->sequence = sequence;
@@ -143,19 +141,12 @@ class Engine::Worker {
     return std::min(common, static_cast<int64_t>(stream.window().size()) - 1);
   }
 
-  /// That of an earlier text which the window goes on, else the one that has been idle longest; -1
-  /// when none is idle.
-  int64_t free_cache(std::span<const int32_t> window) const {
-    int64_t best = -1, longest = 0, idle = -1;
-    for (int64_t i = 0; i < batch_.sequences(); ++i) {
-      if (caches_[i].busy) continue;
-      if (idle < 0 || caches_[i].last < caches_[idle].last) idle = i;
-      const std::span<const int32_t> held = batch_.tokens(i);
-      const int64_t common = common_prefix(held, window);
-      if (common > longest && 2 * common >= static_cast<int64_t>(held.size()))
-        best = i, longest = common;
-    }
-    return best >= 0 ? best : idle;
+  /// The one that has been idle longest, -1 when none is idle. What others hold is copied.
+  int64_t idle_cache() const {
+    int64_t idle = -1;
+    for (int64_t i = 0; i < batch_.sequences(); ++i)
+      if (!caches_[i].busy && (idle < 0 || caches_[i].last < caches_[idle].last)) idle = i;
+    return idle;
   }
 
   void pass() {
@@ -178,12 +169,18 @@ class Engine::Worker {
     stats_.pass_seconds += std::chrono::duration<double>(Clock::now() - begin).count();
   }
 
-  static void answer(Stream& stream, ConstMat logits, ConstMat gate) {
+  /// Nobody takes up what its cache holds.
+  void fail(Stream& stream, const std::string& message) {
+    stream.fail(message);
+    batch_.truncate(stream.sequence, 0);
+  }
+
+  void answer(Stream& stream, ConstMat logits, ConstMat gate) {
     const float* last = logits.row(logits.rows - 1);
     if (std::all_of(last, last + logits.cols, [](float x) { return std::isfinite(x); }))
       stream.take(logits, gate);
     else
-      stream.fail("the model's logits are not finite");
+      fail(stream, "the model's logits are not finite");
   }
 
   /// The next byte of every text, and prompts in the order in which they came.

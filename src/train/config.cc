@@ -3,6 +3,7 @@
 #include "axl/base/error.h"
 #include "axl/base/format.h"
 #include "axl/base/text.h"
+#include "axl/data/corpus.h"
 
 namespace axl {
 namespace {
@@ -68,6 +69,10 @@ Fields TrainConfig::fields() {
       {"fine_loss_weight", &fine_loss_weight,
        "share of a second loss on the fine stack alone, which a llama GGUF export needs; 0 off", 0,
        100},
+      {"fim_rate", &fim_rate,
+       "share of the texts in a window that are cut into prefix, suffix and middle, which teaches "
+       "to fill gaps; 0 off",
+       0, 1},
       {"recompute", &recompute,
        "keep only the inputs of blocks and compute the rest again for backward: less memory, a "
        "quarter more arithmetic"},
@@ -150,6 +155,12 @@ void Config::validate() const {
   check_name(name);
   model.validate();
   train.validate();
+  if (train.fim_rate > 0 && model.max_seq_len < kShortestFill) {
+    throw UsageError(
+        format("train.fim_rate needs windows that hold a prefix, a suffix and a middle, but "
+               "model.max_seq_len is {}; make it at least {}, or train.fim_rate 0",
+               model.max_seq_len, kShortestFill));
+  }
 }
 
 }  // namespace axl

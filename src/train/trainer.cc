@@ -38,6 +38,7 @@ Schedule make_schedule(const TrainConfig& t, double peak) {
 Config fitted(Config config, const Corpus& corpus) {
   config.validate();
   config.model.recall = fitted_recall(config.model.recall, corpus.bytes());
+  config.model.fill_in_middle = config.train.fim_rate > 0;
   return config;
 }
 
@@ -55,7 +56,8 @@ Trainer::Trainer(const Config& config, const Corpus& train, const Corpus* holdou
                    ? nullptr
                    : std::make_unique<Teacher>(config_.train, config_.model.max_seq_len,
                                                training_precision(config_.train))),
-      sampler_(train, config_.model.max_seq_len, config_.train.batch_size, config_.train.seed) {
+      sampler_(train, config_.model.max_seq_len, config_.train.batch_size, config_.train.seed,
+               config_.train.fim_rate) {
   batch_.sequences = config.train.batch_size;
   batch_.length = config.model.max_seq_len;
   started_ = Clock::now();
@@ -191,7 +193,8 @@ void Trainer::start_from(const Model& from) {
     throw UsageError(
         "--init: a quantised model cannot be trained on; give the one it was made from");
   ModelConfig other = from.config();
-  other.recall.bits = model().config().recall.bits;  // its memory is counted anew anyway
+  other.recall.bits = model().config().recall.bits;        // its memory is counted anew anyway
+  other.fill_in_middle = model().config().fill_in_middle;  // says how this run trains it
   if (other != model().config())
     throw UsageError(format("--init: that model's configuration is {}, but the run's is {}",
                             to_json(from.config()), to_json(model().config())));

@@ -62,6 +62,8 @@ class Corpus {
   void read(uint64_t begin, int64_t count, int32_t* tokens, bool* scored) const;
   /// Number of the document that a token belongs to, counted from 0.
   int64_t document_at(uint64_t token) const;
+  /// Whether a document is {"source_code", "target_code"}.
+  bool is_pair(int64_t document) const { return documents_.at(document).is_pair; }
   /// Where a document begins in the stream; tokens() for the number of documents.
   uint64_t document_begin(int64_t document) const;
 
@@ -69,7 +71,8 @@ class Corpus {
   struct Document {
     uint64_t begin;        ///< first token in the stream (its BOS)
     uint64_t file_offset;  ///< of the JSON record's line; 0 for a whole file
-    uint32_t file;
+    uint32_t file : 31;
+    uint32_t is_pair : 1;
     uint32_t line_bytes;  ///< of the JSON record; 0 for a whole file
   };
   void add_document(const Document& document, uint64_t bytes, uint64_t tokens);
@@ -80,14 +83,24 @@ class Corpus {
   uint64_t bytes_ = 0, tokens_ = 0;
 };
 
+/// Tokens of a document that a window must hold for its text to be cut into prefix, middle and
+/// suffix: with fewer, marks would be much of it.
+inline constexpr int64_t kShortestFill = 16;
+
 /// Cuts a corpus into windows of length + 1 tokens and serves them in an order that depends on the
 /// seed alone. Each epoch begins at a random phase, so that windows differ between epochs, and
 /// visits every window once in a random order; any step can be asked for at any time, so there is
 /// no position to save.
+///
+/// With probability fim_rate what a window holds of a document is put into fill-in-the-middle form
+/// (BOS 0xF9 suffix 0xF8 prefix 0xFA middle EOS, or the prefix first), which depends on seed
+/// and window alone. Contexts are short, so it is done within windows: of a whole document so
+/// treated, hardly a window would see two parts. Pairs and short pieces stay as they are.
 class WindowSampler {
  public:
   /// Throws Error when the corpus has fewer than length + 1 tokens.
-  WindowSampler(const Corpus& corpus, int64_t length, int64_t batch, uint64_t seed);
+  WindowSampler(const Corpus& corpus, int64_t length, int64_t batch, uint64_t seed,
+                double fim_rate = 0);
   /// The batch of step `step`, counted from 0.
   void fill(int64_t step, TokenBatch& batch) const;
   int64_t windows_per_epoch() const { return windows_; }
@@ -95,10 +108,14 @@ class WindowSampler {
  private:
   /// Where in the stream the window begins that is served as number `index`, counted from 0.
   uint64_t window_begin(int64_t index) const;
+  /// Puts some of the window's pieces into fill-in-the-middle form.
+  void fill_gaps(int64_t index, int64_t first_document, std::span<int32_t> tokens,
+                 std::span<bool> scored) const;
 
   const Corpus& corpus_;
   int64_t length_, batch_;
   uint64_t seed_;
+  double fim_rate_;
   int64_t windows_;
 };
 

@@ -43,7 +43,8 @@ struct ModelConfig {
   std::vector<int64_t> repeats{};
   RecallConfig recall{};
 
-  /// Whether it was trained to fill a gap between a prefix and a suffix (train.fim_rate).
+  /// Whether it was trained to fill a gap between a prefix and a suffix. In model files, but no key
+  /// under `model:`: it follows from train.fim_rate.
   bool fill_in_middle = false;
 
   /// The keys under `model:` of a configuration file.

@@ -29,6 +29,7 @@ struct TrainConfig {
   double min_lr_ratio = 0.0;  ///< where the cosine ends, as a share of lr
   double grad_clip = 1.0;     ///< global norm; 0 off
   double fine_loss_weight = 0.0;
+  double fim_rate = 0;              ///< share of texts cut into prefix, suffix, middle; 0 off
   bool recompute = false;           ///< keep the inputs of blocks alone
   bool update_in_backward = false;  ///< each part as soon as its gradient is final
   std::string momentum_dtype = "f32";
