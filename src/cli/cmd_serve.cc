@@ -17,6 +17,7 @@
 #include "cli/json.h"
 #include "cli/model_path.h"
 #include "cli/signals.h"
+#include "serve/page.h"
 
 namespace axl {
 namespace {
@@ -67,6 +68,7 @@ std::vector<ServedModel> served_models(const std::vector<std::string>& options) 
 
 ServerOptions server_options(const Options& o) {
   ServerOptions server = o.server;
+  server.page = page_assets();
   server.models = served_models(o.models);
   if (const char* key = std::getenv("AXL_API_KEY"); key && server.api_key.empty())
     server.api_key = key;
