@@ -90,12 +90,7 @@ function contrast(a, b) {
 
 /** A computed colour of an element, as [r, g, b]. */
 const colour = (page, selector, property) =>
-  page.$eval(selector, (node, name) => {
-    const canvas = document.createElement("canvas").getContext("2d");
-    canvas.fillStyle = getComputedStyle(node)[name];
-    canvas.fillRect(0, 0, 1, 1);
-    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
-  }, property);
+  page.$eval(selector, (node, name) => getComputedStyle(node)[name].match(/[\d.]+/g).map(Number), property);
 
 test("grey text streams in, and Tab accepts it", () => on_page(async (page) => {
   await page.evaluate(() => {
@@ -234,7 +229,7 @@ test("a log that begins anew is read anew", () => on_page(async (page) => {
   fs.writeFileSync(log, whole.split("\n").slice(0, 4).join("\n") + "\n");
   await page.waitForFunction(() => document.getElementById("latest").textContent.startsWith("Step3Read"));
   fs.writeFileSync(log, whole);
-}, {expected: ["416"]}));
+}));
 
 test("everything can be done by keyboard alone", () => on_page(async (page) => {
   const focused = () => page.evaluate(() => document.activeElement.id);
@@ -324,12 +319,15 @@ test("on a phone it fits, and a touch accepts", () => on_page(async (page) => {
 
 for (const [reducedMotion, expected] of [["reduce", "none"], ["no-preference", "breathe"]])
   test(`what breathes while text comes: ${expected}, for who asks for ${reducedMotion}`, () => on_page(async (page) => {
-    await page.fill("[name=max_tokens]", "4096");
-    await page.focus("#text");
-    await page.keyboard.insertText(CODE);
-    await page.waitForSelector("#editor[aria-busy]");
-    assert.equal(await page.evaluate(() =>
-      getComputedStyle(document.querySelector("#mirror .ghost"), "::after").animationName), expected);
+    await page.evaluate(() => {
+      const editor = document.getElementById("editor");
+      new MutationObserver(() => {
+        const ghost = document.querySelector("#mirror .ghost");
+        if (editor.ariaBusy) window.animation = getComputedStyle(ghost, "::after").animationName;
+      }).observe(editor, {attributeFilter: ["aria-busy"]});
+    });
+    await write(page);
+    assert.equal(await page.evaluate(() => window.animation), expected);
   }, {reducedMotion}));
 
 test("a server with a key asks for it, refuses a wrong one, and takes the right one", () => on_page(async (page) => {

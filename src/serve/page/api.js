@@ -49,23 +49,9 @@ export const models = async () => (await (await ask("v1/models")).json()).data;
 export const runs = async () => (await (await ask("runs")).json()).runs;
 export const score = async (body, signal) => (await post("score", body, signal)).json();
 
-/** What a run's log holds from byte `from` on, where a row begins: {text, whole}. whole: the log is
- *  not the one that was read before, and this is all of it. */
-export async function log(path, from, signal) {
-  const address = path.replace(/^\//, "");  // relative to the page, as all else
-  if (from > 0) {
-    // One byte more: it tells a log without news, whose end it is, from one that has become shorter.
-    const news = await ask(address, {headers: {Range: `bytes=${from - 1}-`}, signal}).catch(cut);
-    const text = news?.status === 206 ? await news.text() : "";
-    if (text.startsWith("\n")) return {text: text.slice(1), whole: false};
-  }
-  return {text: await (await ask(address, {signal})).text(), whole: true};
-}
-
-/** Nothing in place of the refusal of a range beyond the end. */
-function cut(error) {
-  if (error.status !== 416) throw error;
-}
+/** A run's log, at an address that `runs` gave: CSV. */
+export const log = async (path, signal) =>
+  (await ask(path.replace(/^\//, ""), {signal})).text();
 
 /** The chunks of a completion, as they come. */
 export async function* complete(body, signal) {

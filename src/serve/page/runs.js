@@ -70,8 +70,7 @@ export class Runs {
   }
 
   choose() {
-    this.work?.abort();
-    this.log.clear();
+    this.text = undefined;
     this.refresh();
   }
 
@@ -90,19 +89,18 @@ export class Runs {
   }
 
   async read(path, signal) {
-    const {text, whole} = await log(path, this.log.bytes, signal);
-    if (signal.aborted) return;
-    if (whole) this.log.clear();
-    const rows = this.log.rows;
-    this.log.add(text);
-    if (this.log.rows !== rows || whole) this.draw();
+    const text = await log(path, signal);
+    if (text === this.text) return;
+    this.text = text;
+    this.log = new TrainLog(text);
+    this.draw();
   }
 
   draw() {
     const {log} = this;
     const [write_x, x_name] = ABSCISSAE[$("against").value];
     const x = $("against").value;
-    const scales = (log.names ?? []).filter((name) => name.startsWith("alpha_"));
+    const scales = log.names.filter((name) => name.startsWith("alpha_"));
     const in_bits = (points) => points.map(([at, nats]) => [at, bits(nats)]);
     const draw = (chart, series) => this.charts[chart].draw(series, write_x, x_name);
     draw("loss", [
@@ -128,6 +126,8 @@ export class Runs {
       figure("Training, bits per byte", latest("loss", (v) => bits(v).toFixed(3))),
       figure("Held-out, bits per byte", latest("holdout_bpb", (v) => v.toFixed(3))),
       figure("Bytes per second", latest("bytes_per_s", (v) => Math.round(v).toLocaleString("en"))));
-    $("run-state").textContent = `as of ${new Date().toLocaleTimeString()}`;
+    const first = log.columns.step?.[0];
+    $("run-state").textContent = `as of ${new Date().toLocaleTimeString()}` +
+      (first > 1 ? `, from step ${first.toLocaleString("en")} on` : "");
   }
 }

@@ -1,34 +1,20 @@
 // A training run's log: CSV with a header, a row per step.
 
-/** Columns of numbers by name; where a row holds nothing, NaN. A cut last row is left for later. */
+/** Columns of numbers by name; where a row holds nothing, NaN. */
 export class TrainLog {
-  constructor() {
-    this.clear();
-  }
-
-  clear() {
-    this.names = undefined;
+  constructor(csv = "") {
+    this.names = [];
     this.columns = {};
-    this.rows = 0;
-    this.bytes = 0;  // of the log, that have been read
+    const [header, ...rows] = csv.split("\n");
+    if (!header) return;
+    this.names = header.split(",");
+    for (const name of this.names) this.columns[name] = [];
+    // What follows the last newline is a row that is being written.
+    for (const row of rows.slice(0, -1)) this.add(row.split(","));
   }
 
-  /** Takes text that follows what was added before. */
-  add(text) {
-    const end = text.lastIndexOf("\n") + 1;
-    const whole = text.slice(0, end);
-    this.bytes += new TextEncoder().encode(whole).length;
-    for (const line of whole.split("\n")) if (line) this.add_line(line.split(","));
-  }
-
-  add_line(fields) {
-    if (!this.names) {
-      this.names = fields;
-      for (const name of fields) this.columns[name] = [];
-      return;
-    }
+  add(fields) {
     this.names.forEach((name, i) => this.columns[name].push(fields[i] ? Number(fields[i]) : NaN));
-    ++this.rows;
   }
 
   /** [[x, y], …] of two columns, rows without y left out, at most about `most` points: means. */
