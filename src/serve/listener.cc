@@ -128,7 +128,7 @@ void Listener::serve(Connection& connection) {
 
 /// False when the connection is to be closed.
 bool Listener::serve_one(Connection& connection) {
-  Exchange exchange{connection};
+  Exchange exchange(connection);
   current = &exchange;
   bool closed = false;
   const bool written = process_request(connection, stopping_, closed,

@@ -12,6 +12,8 @@ namespace axl {
 
 /// One request on its way, for whoever handles it on its connection's thread.
 struct Exchange {
+  explicit Exchange(Connection& c) : connection(c) {}
+
   Connection& connection;
   std::string route = "other";  ///< the pattern that serves it
   bool begun = false;           ///< the head was understood

@@ -65,7 +65,8 @@ std::optional<std::chrono::milliseconds> read_time_limit(JsonFields& fields) {
 }
 
 TextRequest read_common(JsonFields& fields, const RequestLimits& limits) {
-  TextRequest request{.api = Api::kLlama};
+  TextRequest request;
+  request.api = Api::kLlama;
   request.model = fields.string("model").value_or("");
   request.sampling = {.temperature = 0.8, .top_k = 40, .top_p = 0.95, .min_p = 0.05};
   read_sampling(fields, 100, request);

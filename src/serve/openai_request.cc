@@ -28,7 +28,8 @@ void read_stream_options(JsonFields& fields, TextRequest& request) {
 
 /// What all three have in common.
 TextRequest read_common(JsonFields& fields, Api api) {
-  TextRequest request{.api = api};
+  TextRequest request;
+  request.api = api;
   request.model = fields.string("model").value_or("");
   read_sampling(fields, kMaxTemperature, request);
   read_stream_options(fields, request);

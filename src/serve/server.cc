@@ -64,7 +64,7 @@ class Server::Implementation {
   int port() const { return port_; }
   std::string address() const {
     const bool v6 = options_.host.find(':') != std::string::npos;
-    return format(v6 ? "http://[{}]:{}" : "http://{}:{}", options_.host, port_);
+    return format("http://{}:{}", v6 ? "[" + options_.host + "]" : options_.host, port_);
   }
 
   void start() {
