@@ -25,6 +25,10 @@ namespace {
 
 constexpr const char* kSuffixUnused =
     "not trained to fill gaps (train.fim_rate): a suffix is not used";
+// The page needs its own files and this server, and may do nothing else.
+constexpr const char* kPagePolicy =
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 Reply model_object(const ModelStatus& m) {
   Reply reply = {{"id", m.name},
@@ -96,6 +100,7 @@ void Endpoints::add_page(std::vector<Route>& routes) const {
     routes.push_back({"GET", std::string(asset.path),
                       [&asset](const Call&, Response& r) {
                         r.set_header("Cache-Control", "no-cache");
+                        r.set_header("Content-Security-Policy", kPagePolicy);
                         r.set_content(asset.bytes.data(), asset.bytes.size(),
                                       std::string(asset.content_type));
                       },

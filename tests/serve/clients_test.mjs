@@ -126,13 +126,17 @@ describe("openai", () => {
     assert.ok(logprobs.token_logprobs.slice(1).every((logprob) => logprob <= 0));
   });
 
-  test("a suffix is used by the model that knows it", async () => {
+  test("a suffix is used by the model that was trained for it; of another the reply says so", async () => {
     const suffix = "\n\ndef function_8(x):";
-    const with_suffix = await greedy_text({model: "filler", suffix});
-    const other = await greedy_text({model: "filler", suffix: "zzzzzzzz"});
-    assert.equal(await greedy_text({suffix}), await greedy_text(), "tiny was not trained for it");
-    assert.equal(typeof with_suffix, "string");
-    assert.equal(typeof other, "string");
+    const {choices: [{text}], axl} = await complete({model: "filler", suffix, logprobs: 1});
+    assert.equal(axl, undefined);
+    assert.notDeepEqual(
+      (await complete({model: "filler", suffix: "zzzz", logprobs: 1})).choices[0].logprobs.token_logprobs,
+      (await complete({model: "filler", suffix, logprobs: 1})).choices[0].logprobs.token_logprobs);
+    assert.equal(bytes(text), 24);
+    const unused = await complete({suffix});
+    assert.equal(unused.axl.suffix_used, false);
+    assert.equal(unused.choices[0].text, await greedy_text(), "the prompt alone is completed");
   });
 
   test("chat, streamed or not, is the flattened prompt completed", async () => {

@@ -92,6 +92,14 @@ function contrast(a, b) {
 const colour = (page, selector, property) =>
   page.$eval(selector, (node, name) => getComputedStyle(node)[name].match(/[\d.]+/g).map(Number), property);
 
+test("the page may load its own files alone, and no script within it", async () => {
+  const policy = (await fetch(server.url)).headers.get("content-security-policy");
+  assert.match(policy, /default-src 'none'/);
+  assert.match(policy, /script-src 'self'(;|$)/);
+  const page = await (await fetch(server.url)).text();
+  assert.doesNotMatch(page, /\son\w+=|<style|style=|<script(?![^>]*src=)/);
+});
+
 test("grey text streams in, and Tab accepts it", () => on_page(async (page) => {
   await page.evaluate(() => {
     window.lengths = new Set();
@@ -292,7 +300,7 @@ for (const colorScheme of ["light", "dark"])
     await page.click("#tab-train");
     await page.waitForSelector("#curves polyline.curve");
     await shot(page, `train-${colorScheme}`);
-  }, {colorScheme}));
+  }, {colorScheme, reducedMotion: "reduce"}));  // no colour is on its way to another
 
 test("on a phone it fits, and a touch accepts", () => on_page(async (page) => {
   assert.equal(await page.isVisible("#sampling"), false, "the controls are folded away");

@@ -82,16 +82,17 @@ export class Editor {
     $("editor").setAttribute("aria-busy", "true");
     this.draw();
     const began = performance.now();
-    let first, last;
+    let first, last, said;
     try {
       for await (const chunk of complete(request, work.signal)) {
         first ??= performance.now();
         last = chunk.choices?.[0] ? chunk : last;
+        said = chunk.axl ?? said;
         ghost.text += chunk.choices?.[0]?.text ?? "";
         if (this.ghost !== ghost) return;
         this.draw();
       }
-      this.finished(ghost, last, {began, first});
+      this.finished(ghost, last, {began, first, said});
     } catch (error) {
       if (error.name !== "AbortError") this.failed(ghost, error);
     } finally {
@@ -112,13 +113,14 @@ export class Editor {
     return {before, after, request};
   }
 
-  finished(ghost, last, {began, first}) {
+  finished(ghost, last, {began, first, said}) {
     const seconds = (performance.now() - began) / 1000;
     const bytes = new TextEncoder().encode(ghost.text).length;
     const reason = last?.choices[0].finish_reason ?? "";
     $("pace").textContent =
       `${bytes} bytes in ${seconds.toFixed(2)} s, the first after ${Math.round((first ?? began) - began)} ms; ` +
-      (reason === "length" ? "all that were asked for" : "the model ended here");
+      (reason === "length" ? "all that were asked for" : "the model ended here") +
+      (said?.prompt_dropped ? `; ${said.prompt_dropped} bytes of the text were too far away to be read` : "");
     $("said").textContent = ghost.text.trim()
       ? `Proposed: ${ghost.text}. Tab accepts, Escape dismisses.`
       : "The model proposes nothing here.";
