@@ -173,7 +173,8 @@ test("sampling controls reach the server, wrong ones do not", () => on_page(asyn
   const {prompt, model, stop, ...numbers} = request.postDataJSON();
   assert.deepEqual({prompt, model, stop}, {prompt: CODE, model: "tiny", stop: ["zz", "\n\n\n"]});
   assert.deepEqual(numbers,
-    {temperature: 0, top_k: 40, top_p: 1, min_p: 0, max_tokens: 9, seed: 3, stream: true});
+    {temperature: 0, top_k: 40, top_p: 1, min_p: 0, max_tokens: 9, seed: 3, stream: true,
+      stream_options: {include_usage: true}});
   assert.ok((await ghost(page)).length <= 9);
   await page.fill("[name=temperature]", "7");
   await page.click("#dismiss");

@@ -55,7 +55,8 @@ export const log = async (path, signal) =>
 
 /** The chunks of a completion, as they come. */
 export async function* complete(body, signal) {
-  const response = await post("v1/completions", {...body, stream: true}, signal);
+  const stream = {stream: true, stream_options: {include_usage: true}};
+  const response = await post("v1/completions", {...body, ...stream}, signal);
   for await (const data of events(response.body)) {
     if (data === "[DONE]") return;
     const chunk = JSON.parse(data);

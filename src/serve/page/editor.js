@@ -82,17 +82,18 @@ export class Editor {
     $("editor").setAttribute("aria-busy", "true");
     this.draw();
     const began = performance.now();
-    let first, last, said;
+    let first, last, said, usage;
     try {
       for await (const chunk of complete(request, work.signal)) {
         first ??= performance.now();
         last = chunk.choices?.[0] ? chunk : last;
         said = chunk.axl ?? said;
+        usage = chunk.usage ?? usage;
         ghost.text += chunk.choices?.[0]?.text ?? "";
         if (this.ghost !== ghost) return;
         this.draw();
       }
-      this.finished(ghost, last, {began, first, said});
+      this.finished(ghost, last, {began, first, said, usage});
     } catch (error) {
       if (error.name !== "AbortError") this.failed(ghost, error);
     } finally {
@@ -113,12 +114,11 @@ export class Editor {
     return {before, after, request};
   }
 
-  finished(ghost, last, {began, first, said}) {
+  finished(ghost, last, {began, first, said, usage}) {
     const seconds = (performance.now() - began) / 1000;
-    const bytes = new TextEncoder().encode(ghost.text).length;
     const reason = last?.choices[0].finish_reason ?? "";
     $("pace").textContent =
-      `${bytes} bytes in ${seconds.toFixed(2)} s, the first after ${Math.round((first ?? began) - began)} ms; ` +
+      `${usage?.completion_tokens ?? 0} bytes in ${seconds.toFixed(2)} s, the first after ${Math.round((first ?? began) - began)} ms; ` +
       (reason === "length" ? "all that were asked for" : "the model ended here") +
       (said?.prompt_dropped ? `; ${said.prompt_dropped} bytes of the text were too far away to be read` : "");
     $("said").textContent = ghost.text.trim()
