@@ -1,8 +1,10 @@
 // What people use to talk to a completion server, talking to axl serve: `node --test clients_test.mjs`.
 
 import assert from "node:assert/strict";
+import fs from "node:fs";
 import {after, before, describe, test} from "node:test";
 
+import {parseConfigYaml} from "@continuedev/config-yaml";
 import {constructLlmApi} from "@continuedev/openai-adapters";
 import {HumanMessage, SystemMessage} from "@langchain/core/messages";
 import {ChatOpenAI, OpenAI as LangChainOpenAI} from "@langchain/openai";
@@ -311,6 +313,19 @@ describe("Continue", () => {
     const llama = continue_api({provider: "llama.cpp", apiBase: `${server.url}/`});
     const once = await llama.completionNonStream({...GREEDY, prompt: PROMPT}, signal());
     assert.equal(once.choices?.[0].text ?? once.content, await greedy_text());
+  });
+
+  test("README's configuration is one, and its models answer", async () => {
+    const readme = fs.readFileSync(new URL("../../README.md", import.meta.url), "utf8");
+    const {models} = parseConfigYaml(/```yaml\n(name: axl\n[^]*?)```/.exec(readme)[1]);
+    assert.deepEqual(models.map(({roles}) => roles).flat(), ["autocomplete", "chat"]);
+    for (const {provider, defaultCompletionOptions: options} of models) {
+      const llm = continue_api({provider});
+      const request = {model: "tiny", temperature: options.temperature, max_tokens: options.maxTokens};
+      const messages = [{role: "user", content: PROMPT}];
+      const {choices} = await llm.chatCompletionNonStream({...request, messages}, signal());
+      assert.ok(choices[0].message.content);
+    }
   });
 
   test("errors reach the caller", async () => {
