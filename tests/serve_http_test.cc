@@ -92,10 +92,11 @@ TEST_F(ServeHttp, EveryPromptGetsItsChoicesInOrder) {
 
   std::vector<std::string> streamed(6);
   const httplib::Result r = served().post("/v1/completions", with(body, {{"stream", true}}));
-  for (const std::string& event : events_of(r->body))
-    if (event != "[DONE]")
-      for (const json& choice : json::parse(event)["choices"])
-        streamed[choice["index"]] += choice["text"];
+  for (const std::string& event : events_of(r->body)) {
+    if (event == "[DONE]") continue;
+    const json chunk = json::parse(event);
+    for (const json& choice : chunk["choices"]) streamed[choice["index"]] += choice["text"];
+  }
   EXPECT_EQ(streamed, texts);
 }
 
@@ -262,6 +263,7 @@ TEST_F(ServeHttp, TokensAreBytes) {
 TEST_F(ServeHttp, OneConnectionServesRequestAfterRequest) {
   httplib::Client client = served().client();
   client.set_keep_alive(true);
+  client.set_tcp_nodelay(true);
   for (int i = 0; i < 20; ++i) {
     EXPECT_EQ(client.Post("/v1/completions", kSeeded.dump(), "application/json")->status, 200);
     EXPECT_EQ(client.Post("/v1/completions", "{", "application/json")->status, 400);

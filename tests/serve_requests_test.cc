@@ -118,7 +118,7 @@ TEST(Requests, WhatIsWrongIsNamed) {
       {{{"prompt", {{1, "a"}}}}, "prompt[0][1]"},
       {{{"prompt", {1, 258}}}, "prompt[1]"},
       {{{"prompt", {1, -1}}}, "prompt[1]"},
-      {{{"prompt", json::array({json::array({"a", 1})})}}, "prompt[0]"},
+      {{{"prompt", json::array({json::array({"a", 1})})}}, "prompt[0][0]"},
       {{{"prompt", 5}}, "prompt"},
       {{{"prompt", nullptr}}, "prompt"},
       {{{"prompt", std::string(300000, 'x')}}, "prompt"},
@@ -134,7 +134,6 @@ TEST(Requests, WhatIsWrongIsNamed) {
     const ApiError e = error_of(parse_completion, body);
     EXPECT_EQ(e.status(), 400) << body.dump().substr(0, 200);
     EXPECT_EQ(param_of(e), json(param).dump()) << e.what();
-    EXPECT_HOLDS(e.what(), param);
   }
 }
 
@@ -268,7 +267,8 @@ TEST(Utf8Stream, WholeCharactersPassHoweverTheyAreCut) {
   for (size_t cut = 0; cut <= text.size(); ++cut) {
     Utf8Stream stream;
     const std::string first = stream.push(text.substr(0, cut));
-    EXPECT_EQ(first + stream.push(text.substr(cut)) + stream.flush(), text) << cut;
+    const std::string second = stream.push(text.substr(cut));
+    EXPECT_EQ(first + second + stream.flush(), text) << cut;
     EXPECT_EQ(valid_utf8(first), first);
   }
   EXPECT_EQ(utf8_length(text), 5u);
