@@ -16,7 +16,7 @@ Installs what is missing, then builds and runs, each in a directory of its own b
   portable        all tests, built for any AVX2 machine, products by Eigen
   asan            all tests under the address and undefined-behaviour sanitizers
   tsan            the multi-threaded tests under the thread sanitizer
-  fuzz            readers of files fed with random input, a minute all at once
+  fuzz            readers of files and of requests fed with random input, a minute all at once
 
   --quick         release only
 

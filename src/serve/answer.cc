@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <atomic>
 #include <iterator>
-#include <numeric>
 #include <random>
 
 #include "axl/base/format.h"
@@ -41,20 +40,22 @@ void add_piece(CompletionPiece& all, const CompletionPiece& piece) {
 
 const char* id_prefix(Api api) { return api == Api::kCompletion ? "cmpl" : "chatcmpl"; }
 
-/// BOS is in none of the counts, and left the context with whatever else was dropped.
+/// BOS is in none of the counts. It leaves the context with whatever else is dropped.
+int64_t without_bos(int64_t count, const CompletionPiece& end) {
+  return end.prompt_dropped == 0 ? std::max<int64_t>(count - 1, 0) : count;
+}
+
 int64_t prompt_read(const CompletionPiece& end, bool scored) {
-  if (scored || end.prompt_dropped == 0) return end.prompt_tokens - 1;
-  return end.prompt_tokens - end.prompt_dropped;
+  return scored ? end.prompt_tokens - 1 : without_bos(end.prompt_tokens - end.prompt_dropped, end);
 }
 
 }  // namespace
 
 double AnswerText::mean_logprob() const {
-  if (all.written.empty()) return 0;
-  const double sum =
-      std::accumulate(all.written.begin(), all.written.end(), 0.0,
-                      [](double s, const TokenInfo& info) { return s + info.logprob; });
-  return sum / static_cast<double>(all.written.size());
+  double sum = all.eos ? all.eos->logprob : 0;
+  for (const TokenInfo& info : all.written) sum += info.logprob;
+  const size_t count = all.written.size() + (all.eos ? 1 : 0);
+  return count > 0 ? sum / static_cast<double>(count) : 0;
 }
 
 void check_end(const CompletionPiece& end, Api api) {
@@ -165,8 +166,8 @@ Answer::Usage Answer::usage() const {
     // A prompt counts once, however many texts it is given.
     if (t.prompt == last_prompt) continue;
     last_prompt = t.prompt;
-    sum.prompt += std::max<int64_t>(prompt_read(t.all, scored), 0);
-    sum.cached += t.all.prompt_reused;
+    sum.prompt += prompt_read(t.all, scored);
+    sum.cached += without_bos(t.all.prompt_reused, t.all);
   }
   return sum;
 }

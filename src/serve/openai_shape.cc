@@ -5,6 +5,13 @@ namespace {
 
 Reply or_null(const std::string& text) { return text.empty() ? Reply() : Reply(text); }
 
+/// Whoever counts on max_tokens entries, as evaluation harnesses do, finds one for EOS, too.
+std::vector<TokenInfo> with_eos(const CompletionPiece& piece) {
+  std::vector<TokenInfo> tokens = piece.written;
+  if (piece.eos) tokens.push_back(*piece.eos);
+  return tokens;
+}
+
 }  // namespace
 
 std::string finish_reason(const CompletionPiece& end) {
@@ -80,7 +87,8 @@ Reply CompletionShape::whole_choice(const AnswerText& text) {
   Reply logprobs;
   if (wants_logprobs()) {
     std::vector<TokenInfo> tokens = text.all.prompt;
-    tokens.insert(tokens.end(), text.all.written.begin(), text.all.written.end());
+    const std::vector<TokenInfo> written = with_eos(text.all);
+    tokens.insert(tokens.end(), written.begin(), written.end());
     logprobs = new_logprobs(text).piece(tokens, echo);
   }
   return {{"text", valid_utf8(before + text.all.text)}, {"logprobs", std::move(logprobs)}};
@@ -90,7 +98,7 @@ Reply CompletionShape::text_chunk(size_t text, const std::string& part,
                                   const std::vector<TokenInfo>& tokens,
                                   const std::string& finish_reason, bool first) {
   Reply logprobs;
-  if (wants_logprobs()) logprobs = logprobs_[text].piece(tokens, first);
+  if (wants_logprobs() && !tokens.empty()) logprobs = logprobs_[text].piece(tokens, first);
   return chunk(text, {{"text", part}, {"logprobs", std::move(logprobs)}}, finish_reason);
 }
 
@@ -113,8 +121,8 @@ std::vector<Reply> CompletionShape::piece(size_t text, const CompletionPiece& pi
   }
   std::string part = streams_[text].push(piece.text);
   if (piece.last) part += streams_[text].flush();
-  if (!part.empty() || !piece.written.empty())
-    events.push_back(text_chunk(text, part, piece.written, ""));
+  const std::vector<TokenInfo> tokens = with_eos(piece);
+  if (!part.empty() || !tokens.empty()) events.push_back(text_chunk(text, part, tokens, ""));
   if (piece.last) events.push_back(text_chunk(text, "", {}, finish_reason(piece)));
   return events;
 }

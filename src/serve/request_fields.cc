@@ -86,10 +86,12 @@ void check_limits(const TextRequest& request, const RequestLimits& limits) {
           "context_length_exceeded", request.api == Api::kChat ? "messages" : "prompt");
   }
   if (request.texts() > limits.max_texts)
-    throw ApiError(400,
-                   format("{} texts are asked for; this server writes {} at most for a request",
-                          request.texts(), limits.max_texts),
-                   "too_many_texts", "n");
+    throw ApiError(
+        400,
+        format("{} texts are asked for (prompts times n or best_of); this server writes {} at "
+               "most for a request",
+               request.texts(), limits.max_texts),
+        "too_many_texts", "n");
 }
 
 }  // namespace axl
