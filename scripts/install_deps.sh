@@ -13,7 +13,8 @@ readonly BUILD_PACKAGES=(
   libgtest-dev
 )
 # For the thread sanitizer, the fuzzers, the tests of the command line, of axl plot and of the page.
-readonly TEST_PACKAGES=(clang libclang-rt-dev libomp-dev python3 gnuplot-nox chromium)
+readonly TEST_PACKAGES=(clang libclang-rt-dev libomp-dev python3 gnuplot-nox
+  chromium fonts-dejavu-core)
 
 # Fetches what tests/*/package.json name. Debian 12 has only an older Node; a newer one is among them.
 readonly NPM_PACKAGES=(nodejs npm)
