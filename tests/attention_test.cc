@@ -85,6 +85,11 @@ TEST(AttentionHeads, VisibilityIsTheCausalityRule) {
     }
 }
 
+Mat of_head(Matrix& m, const AttentionCase& c, int64_t head) {
+  const int64_t size = m.cols / c.heads.heads;
+  return m.view().col_range(head * size, size);
+}
+
 TEST_P(Attention, MatchesDouble) {
   for (const AttentionCase& c : kCases) {
     Matrix q = random_matrix(c.queries, kWidth, 1), k = random_matrix(c.keys, kWidth, 2);
@@ -96,8 +101,8 @@ TEST_P(Attention, MatchesDouble) {
     std::vector<double> row;
     for (int64_t head = 0; head < c.heads.heads; ++head) {
       for (int64_t block = 0; block * kQueryBlock < c.queries; ++block)
-        attention_head(c.heads, head, block, q.view(), k.view(), v.view(), out.view(), lse.view(),
-                       scratch.data());
+        attention_head(c.heads, head, block, q.view(), of_head(k, c, head), of_head(v, c, head),
+                       out.view(), lse.view(), scratch.data());
       for (int64_t i = 0; i < c.queries; ++i) {
         const double expected = naive_row(c, head, i, q.view(), k.view(), v.view(), row);
         ASSERT_NEAR(lse(i, head), expected, 1e-5) << i;
@@ -144,8 +149,8 @@ TEST_P(Attention, WhatAQueryMayNotSeeChangesNothingBitForBit) {
     const auto attend = [&](Matrix& out) {
       for (int64_t head = 0; head < c.heads.heads; ++head)
         for (int64_t block = 0; block * kQueryBlock < c.queries; ++block)
-          attention_head(c.heads, head, block, q.view(), k.view(), v.view(), out.view(), lse.view(),
-                         scratch.data());
+          attention_head(c.heads, head, block, q.view(), of_head(k, c, head), of_head(v, c, head),
+                         out.view(), lse.view(), scratch.data());
     };
     attend(before);
     const int64_t changed = c.keys / 2;
@@ -173,8 +178,8 @@ TEST_P(Attention, BackwardMatchesDifferences) {
     std::vector<float> scratch(attention_scratch(c.keys));
     for (int64_t head = 0; head < heads; ++head) {
       for (int64_t block = 0; block * kQueryBlock < c.queries; ++block)
-        attention_head(c.heads, head, block, q.view(), k.view(), v.view(), out.view(), lse.view(),
-                       scratch.data());
+        attention_head(c.heads, head, block, q.view(), of_head(k, c, head), of_head(v, c, head),
+                       out.view(), lse.view(), scratch.data());
       attention_head_backward(c.heads, head, q.view(), k.view(), v.view(), lse.view(), w.view(),
                               dq.view(), dk.view(), dv.view(), scratch.data());
     }

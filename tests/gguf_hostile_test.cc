@@ -183,6 +183,15 @@ TEST(GgufOfOthers, RefusesTensorsThatAreNotInTheirPlace) {
   EXPECT_HOLDS(refusal(0, 64, 97), "1 bytes of data belong to no tensor");
 }
 
+TEST(GgufOfOthers, AChecksumThatIsNotTheLastKeyIsOfTheFileBeforeItWasRewritten) {
+  const auto digits = [](int keys) {
+    return Raw(0, keys).text("axl.checksum").u32(8).text("0123456789abcdef");
+  };
+  EXPECT_HOLDS(digits(1).refusal(), "the checksum is");
+  EXPECT_TRUE(digits(2).text("general.file_type").u32(4).u32(7).opens());
+  EXPECT_FALSE(digits(2).text("general.file_type").u32(4).opens());
+}
+
 TEST(GgufOfOthers, ADamagedChecksumKeyDoesNotPassForNone) {
   EXPECT_HOLDS(Raw(0, 1).text("axl.checksun").u32(8).text(std::string(16, '0')).refusal(),
                "'axl.checksun'");

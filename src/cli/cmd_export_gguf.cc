@@ -160,19 +160,23 @@ void print_scores(const Scores& s) {
                100 * (*s.exported / s.full.value_or(*s.fine) - 1));
 }
 
+void require_carriable(int64_t bytes) {
+  if (bytes <= kMostCarried) return;
+  throw Error(
+      format("--with-axl: the whole model takes {}, but programs read a file's metadata whole, and "
+             "{} is as much as they should; write it beside, by axl quantize",
+             human_bytes(double(bytes)), human_bytes(double(kMostCarried))));
+}
+
 /// The whole model as the bytes of a file that axl maps, for --with-axl.
 std::vector<uint8_t> whole_model(const Model& model, const std::string& name) {
   if (model.config().n_scales() == 1)
     throw UsageError("--with-axl: the model has one scale, so the file holds all of it anyway");
+  require_carriable(model.parameter_count() * sizeof(uint16_t));  // before as much is written
   const TemporaryDirectory dir;
   const fs::path file = dir.path() / "model.gguf";
   save_quantized(model, QuantizedType::kBF16, file, name);
-  const auto bytes = static_cast<int64_t>(fs::file_size(file));
-  if (bytes > kMostCarried)
-    throw Error(
-        format("--with-axl: the whole model takes {}, but programs read a file's metadata whole, "
-               "and {} is as much as they should; write it beside, by axl quantize",
-               human_bytes(double(bytes)), human_bytes(double(kMostCarried))));
+  require_carriable(static_cast<int64_t>(fs::file_size(file)));
   const std::string text = read_text(file);
   return {text.begin(), text.end()};
 }

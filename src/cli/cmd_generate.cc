@@ -6,9 +6,12 @@
 #include <iostream>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "axl/base/error.h"
+#include "axl/base/format.h"
+#include "axl/infer/fill_in_middle.h"
 #include "axl/infer/generate.h"
 #include "axl/model/checkpoint.h"
 #include "cli/command.h"
@@ -21,6 +24,7 @@ namespace {
 
 struct Options {
   std::string prompt;
+  std::optional<std::string> suffix;
   GenerateOptions generate;
 };
 
@@ -35,30 +39,67 @@ bool write_out(std::string_view text) {
          std::fflush(stdout) == 0;
 }
 
+/// What goes between prompt and suffix.
+Generation fill(const Model& model, const std::string& prefix, const std::string& suffix,
+                GenerateOptions options, const std::function<bool(std::string_view)>& on_text) {
+  const int64_t context = model.config().max_seq_len;
+  if (options.max_new_tokens > context / 2) {
+    spdlog::warn("at most {} bytes are written before a suffix, half of the model's context",
+                 context / 2);
+    options.max_new_tokens = context / 2;
+  }
+  const FillPrompt prompt = fill_in_middle_prompt(prefix, suffix, context, options.max_new_tokens);
+  if (prompt.prefix_dropped + prompt.suffix_dropped > 0)
+    spdlog::warn(
+        "prompt and suffix are longer than the model's context of {} bytes: the first {} bytes of "
+        "the prompt and the last {} of the suffix were not read",
+        context, prompt.prefix_dropped, prompt.suffix_dropped);
+  return generate(model, prompt.tokens, options, on_text);
+}
+
+void require_filling(const Model& model, const std::string& path) {
+  if (model.config().fill_in_middle) return;
+  throw UsageError(
+      format("--suffix: {} was not trained to fill a gap, so it cannot take what follows one into "
+             "account; train one with --set train.fim_rate=0.5, or leave --suffix out",
+             path));
+}
+
+Json result_json(const std::string& prompt, const std::optional<std::string>& suffix,
+                 const Generation& g, double rate) {
+  Json json = {{"prompt", prompt},
+               {"text", g.text},
+               {"new_tokens", g.new_tokens},
+               {"finish_reason", g.finish_reason},
+               {"bytes_per_s", rate}};
+  if (suffix) json["suffix"] = *suffix;
+  return json;
+}
+
 int generate_command(const Options& o, const Globals& globals) {
   o.generate.sampling.validate();
-  const Model model = load_model(resolve_model(globals.model));
+  const auto path = resolve_model(globals.model);
+  const Model model = load_model(path);
+  if (o.suffix) require_filling(model, path.string());
   const std::string prompt = read_prompt(o.prompt);
   catch_stop_signals();
   if (!globals.json && !write_out(prompt)) throw Error("stdout cannot be written");
 
   bool writable = true;
   const auto begin = std::chrono::steady_clock::now();
-  const Generation g = generate(model, prompt, o.generate, [&](std::string_view text) {
+  const auto on_text = [&](std::string_view text) {
     if (!globals.json) writable = write_out(text);
     return writable && stop_signal() == 0;
-  });
+  };
+  const Generation g = o.suffix ? fill(model, prompt, *o.suffix, o.generate, on_text)
+                                : generate(model, prompt, o.generate, on_text);
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   const double rate = g.new_tokens / seconds;
   if (globals.json) {
-    print_json({{"prompt", prompt},
-                {"text", g.text},
-                {"new_tokens", g.new_tokens},
-                {"finish_reason", g.finish_reason},
-                {"bytes_per_s", rate}});
+    print_json(result_json(prompt, o.suffix, g, rate));
   } else if (writable) {
-    write_out("\n");
+    writable = write_out(o.suffix.value_or("") + "\n");
   }
   if (!writable) throw Error("stdout cannot be written: the rest of the text is lost");
   if (g.prompt_dropped > 0)
@@ -78,6 +119,10 @@ Action setup_generate(CLI::App& app, Globals& globals) {
   app.add_option("prompt", o->prompt, "Text to continue; - reads it from stdin")
       ->type_name("PROMPT")
       ->required();
+  app.add_option("--suffix", o->suffix,
+                 "Text that follows: writes what goes between PROMPT and it, with a model trained "
+                 "with train.fim_rate")
+      ->type_name("TEXT");
   app.add_option("--max-new-tokens", o->generate.max_new_tokens, "How many bytes to write at most")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40).description(""))
       ->type_name("N")

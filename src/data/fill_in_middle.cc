@@ -41,18 +41,19 @@ void fill_in_middle(std::span<int32_t> piece, std::span<bool> scored, Rng& rng) 
   const std::span<const int32_t> text(bytes.data(), piece.size() - kMarks);
   auto [begin, end] = std::minmax({static_cast<size_t>(rng.below(text.size() + 1)),
                                    static_cast<size_t>(rng.below(text.size() + 1))});
-  auto first = std::pair(kFimSuffix, text.subspan(end));
-  auto second = std::pair(kFimPrefix, text.first(begin));
-  if (rng.below(2) == 1) std::swap(first, second);
+  const auto prefix = text.first(begin), suffix = text.subspan(end);
+  const auto middle = text.subspan(begin, end - begin);
+  const bool suffix_first = rng.below(2) == 1;
 
   Output out{piece.data(), scored.data()};
   out.put(kBos, false);
-  for (const auto& [mark, part] : {first, second}) {
-    out.put(mark, false);
-    out.put(part);
-  }
+  out.put(kFimPrefix, false);
+  if (!suffix_first) out.put(prefix);
+  out.put(kFimSuffix, false);
+  out.put(suffix);
   out.put(kFimMiddle, false);
-  out.put(text.subspan(begin, end - begin));
+  if (suffix_first) out.put(prefix);
+  out.put(middle);
   out.put(kEos, true);
 }
 

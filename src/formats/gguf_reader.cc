@@ -83,6 +83,7 @@ class HeaderReader {
       const std::string key = take_text("key of metadata");
       if (!keys.insert(key).second) refuse(format("metadata {} appears twice", shown(key)));
       if (is_damaged_key(key, gguf::kChecksumKey)) refuse(format("metadata {}", shown(key)));
+      checksum_at_ = 0;  // of a file that someone rewrote, see write_gguf()
       metadata.emplace_back(key, take_value(key));
       use(key, metadata.back().second);
     }

@@ -5,9 +5,14 @@
 namespace axl {
 namespace {
 
+Cache new_cache(const Model& model, int64_t sequences, Arena& arena) {
+  const ModelConfig& config = model.config();
+  return Cache(arena, model.weights(), config.n_heads, sequences, config.max_seq_len);
+}
+
 size_t cache_bytes(const Model& model, int64_t sequences) {
   Arena measure;
-  Cache(measure, model.weights(), sequences, model.config().max_seq_len);
+  new_cache(model, sequences, measure);
   return measure.used();
 }
 
@@ -26,7 +31,7 @@ Batch::Batch(const Model& model, int64_t sequences, int64_t rows)
       activations_(model.config(), planned_rows(model.config(), sequences, rows),
                    Activations::Mode::kInference) {
   Arena arena(cache_memory_.data(), cache_memory_.bytes());
-  cache_ = Cache(arena, model.weights(), sequences, model.config().max_seq_len);
+  cache_ = new_cache(model, sequences, arena);
 }
 
 void Batch::copy_prefix(int64_t from, int64_t to, int64_t length) {

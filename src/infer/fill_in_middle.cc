@@ -25,11 +25,10 @@ FillPrompt fill_in_middle_prompt(std::string_view prefix, std::string_view suffi
   FillPrompt prompt;
   prompt.prefix_dropped = before - kept_prefix;
   prompt.suffix_dropped = after - kept_suffix;
-  prompt.tokens.push_back(kFimSuffix);
+  prompt.tokens = {kFimPrefix, kFimSuffix};
   append(prompt.tokens, suffix.substr(0, kept_suffix));
-  prompt.tokens.push_back(kFimPrefix);
-  append(prompt.tokens, prefix.substr(prompt.prefix_dropped));
   prompt.tokens.push_back(kFimMiddle);
+  append(prompt.tokens, prefix.substr(prompt.prefix_dropped));
   return prompt;
 }
 

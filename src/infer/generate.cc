@@ -15,12 +15,6 @@ size_t partial_match(std::string_view text, std::string_view stop) {
   return 0;
 }
 
-std::vector<int32_t> tokens_of(std::string_view prompt) {
-  std::vector<int32_t> tokens{kBos};
-  for (unsigned char byte : prompt) tokens.push_back(byte);
-  return tokens;
-}
-
 }  // namespace
 
 std::string StopFilter::push(std::string_view bytes) {
@@ -43,6 +37,14 @@ std::string StopFilter::flush() { return stopped_ ? "" : std::exchange(held_, ""
 
 Generation generate(const Model& model, std::string_view prompt, const GenerateOptions& options,
                     const std::function<bool(std::string_view)>& on_text) {
+  const auto* bytes = reinterpret_cast<const unsigned char*>(prompt.data());
+  const std::vector<int32_t> tokens(bytes, bytes + prompt.size());
+  return generate(model, tokens, options, on_text);
+}
+
+Generation generate(const Model& model, std::span<const int32_t> prompt,
+                    const GenerateOptions& options,
+                    const std::function<bool(std::string_view)>& on_text) {
   options.sampling.validate();
   Session session(model);
   Rng rng(options.seed);
@@ -54,7 +56,8 @@ Generation generate(const Model& model, std::string_view prompt, const GenerateO
     return text.empty() || on_text(text);
   };
 
-  std::vector<int32_t> next = tokens_of(prompt);
+  std::vector<int32_t> next{kBos};
+  next.insert(next.end(), prompt.begin(), prompt.end());
   while (result.new_tokens < options.max_new_tokens) {
     const int32_t token = sample(session.append(next), options.sampling, rng);
     if (result.new_tokens++ == 0) result.prompt_dropped = session.dropped();

@@ -75,8 +75,7 @@ void attention_head(const AttentionHeads& a, int64_t head, int64_t block, ConstM
   const KeyRange range(a, begin, count, k.rows);
   const int64_t keys = range.count;
   const ConstMat qh = head_columns(q, head, a.heads).row_range(begin, count);
-  const ConstMat kh = head_columns(k, head, a.heads).row_range(range.begin, keys);
-  const ConstMat vh = head_columns(v, head, a.heads).row_range(range.begin, keys);
+  const ConstMat kh = k.row_range(range.begin, keys), vh = v.row_range(range.begin, keys);
   const Mat oh = head_columns(out, head, a.heads).row_range(begin, count);
   const Mat scores(scratch, count, keys);
 

@@ -108,9 +108,46 @@ inline float dot_of(const float* x, const float* y, int64_t n) {
   return sum;
 }
 
+using Four = float __attribute__((vector_size(16)));
+
+// Quarters of a register, added.
+inline Four quarters_added(Vector v) {
+  Four quarters[kLanes / 4];
+  __builtin_memcpy(quarters, &v, sizeof(v));
+#pragma GCC unroll 4
+  for (int i = 1; i < kLanes / 4; ++i) quarters[0] += quarters[i];
+  return quarters[0];
+}
+
+// out[r] = scale · x · y[r] for four rows of y, whose lanes are added up together.
+inline void four_dots(const float* x, const float* y, int64_t stride, int64_t d, float scale,
+                      float* out) {
+  Vector sums[4] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= d; i += kLanes) {
+    const Vector own = load(x + i);
+#pragma GCC unroll 4
+    for (int r = 0; r < 4; ++r) sums[r] += own * load(y + r * stride + i);
+  }
+  const Four a = quarters_added(sums[0]), b = quarters_added(sums[1]);
+  const Four c = quarters_added(sums[2]), e = quarters_added(sums[3]);
+  const Four ab =
+      __builtin_shufflevector(a, b, 0, 4, 1, 5) + __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  const Four ce =
+      __builtin_shufflevector(c, e, 0, 4, 1, 5) + __builtin_shufflevector(c, e, 2, 6, 3, 7);
+  Four all =
+      __builtin_shufflevector(ab, ce, 0, 1, 4, 5) + __builtin_shufflevector(ab, ce, 2, 3, 6, 7);
+  for (; i < d; ++i)
+    for (int r = 0; r < 4; ++r) all[r] += x[i] * y[r * stride + i];
+  all *= scale;
+  __builtin_memcpy(out, &all, sizeof(all));
+}
+
 void dots(const float* x, const float* y, int64_t stride, int64_t d, float scale, float* out,
           int64_t n) {
-  for (int64_t j = 0; j < n; ++j) out[j] = scale * dot_of(x, y + j * stride, d);
+  int64_t j = 0;
+  for (; j + 4 <= n; j += 4) four_dots(x, y + j * stride, stride, d, scale, out + j);
+  for (; j < n; ++j) out[j] = scale * dot_of(x, y + j * stride, d);
 }
 
 // Columns [begin, begin + kVectors · kLanes) of the sum stay in registers while all rows pass by.

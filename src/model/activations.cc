@@ -17,26 +17,29 @@ int64_t coarse_rows(int64_t rows, int64_t factor) { return (rows + factor - 1) /
 template <class Visit>
 void Cache::for_each_place(const Weights& weights, const Visit& visit) {
   const int64_t d = weights.tok_embd.cols;
-  visit(embedded, 1, d);
+  visit(embedded, 1, 1, d);
   for (size_t s = 0; s < weights.scales.size(); ++s) {
     const int64_t factor = weights.scales[s].factor;
-    for (PerSequence& place : stack[s]) visit(place, factor, 2 * d);
-    if (factor > 1) visit(slots[s], factor, factor * d);
+    for (PerSequence& place : stack[s]) visit(place, factor, 2 * heads_, d / heads_);
+    if (factor > 1) visit(slots[s], factor, 1, factor * d);
   }
   for (size_t layer = 0; layer < weights.cross.size(); ++layer)
     for (size_t i = 0; i < weights.cross[layer].size(); ++i)
-      visit(cross[layer][i], weights.scales[weights.cross[layer][i].source].factor, 2 * d);
+      visit(cross[layer][i], weights.scales[weights.cross[layer][i].source].factor, 2 * heads_,
+            d / heads_);
 }
 
-Cache::Cache(Arena& arena, const Weights& weights, int64_t sequences, int64_t capacity)
-    : slots(weights.scales.size()) {
+Cache::Cache(Arena& arena, const Weights& weights, int64_t heads, int64_t sequences,
+             int64_t capacity)
+    : slots(weights.scales.size()), heads_(heads) {
   for (const Weights::Scale& s : weights.scales) stack.emplace_back(s.stack.size());
   for (const std::vector<Weights::Pair>& layer : weights.cross) cross.emplace_back(layer.size());
   if (!weights.tables.empty())
     for (int64_t i = 0; i < sequences; ++i)
       ids.push_back(static_cast<int32_t*>(arena.allocate(sizeof(int32_t) * capacity)));
-  for_each_place(weights, [&](PerSequence& place, int64_t factor, int64_t width) {
-    for (int64_t i = 0; i < sequences; ++i) place.push_back(arena.matrix(capacity / factor, width));
+  for_each_place(weights, [&](PerSequence& place, int64_t factor, int64_t parts, int64_t width) {
+    for (int64_t i = 0; i < sequences; ++i)
+      place.push_back(arena.matrix(parts * (capacity / factor), width));
   });
 }
 
@@ -47,15 +50,19 @@ Cache Cache::select(const Weights& weights, std::span<const int64_t> sequences) 
     for (const int64_t i : sequences) some.push_back(all[i]);
   };
   if (!ids.empty()) pick(ids, chosen.ids);
-  chosen.for_each_place(
-      weights, [&](PerSequence& place, int64_t, int64_t) { pick(PerSequence(place), place); });
+  chosen.for_each_place(weights, [&](PerSequence& place, int64_t, int64_t, int64_t) {
+    pick(PerSequence(place), place);
+  });
   return chosen;
 }
 
 void Cache::copy_prefix(const Weights& weights, int64_t from, int64_t to, int64_t bytes) {
   if (!ids.empty()) std::copy_n(ids[from], bytes, ids[to]);
-  for_each_place(weights, [&](PerSequence& place, int64_t factor, int64_t) {
-    copy(place[from].row_range(0, bytes / factor), place[to].row_range(0, bytes / factor));
+  for_each_place(weights, [&](PerSequence& place, int64_t factor, int64_t parts, int64_t) {
+    const int64_t capacity = place[from].rows / parts, tokens = bytes / factor;
+    for (int64_t part = 0; part < parts; ++part)
+      copy(place[from].row_range(part * capacity, tokens),
+           place[to].row_range(part * capacity, tokens));
   });
 }
 

@@ -26,18 +26,34 @@ AttentionHeads heads_of(const AttentionPlan& plan, const Segment& queries, Preci
   return {plan.heads, queries.begin, plan.query_factor, plan.key_factor, plan.window, precision};
 }
 
-// Keys and values of one sequence: its rows of kv, or its cache.
-ConstMat keys_and_values(const AttentionPlan& plan, int64_t sequence, ConstMat kv,
-                         std::span<const Mat> cache) {
-  const Segment& keys = (*plan.keys)[sequence];
-  return cache.empty() ? kv.row_range(keys.row, keys.count)
-                       : ConstMat(cache[sequence]).row_range(0, keys.end());
+/// Keys and values of one head.
+struct HeadKeys {
+  ConstMat k, v;
+};
+
+// Of one sequence: columns of its rows of kv, or its cache (see Attention::attend).
+HeadKeys keys_of_head(const AttentionPlan& plan, int64_t sequence, int64_t head, ConstMat kv,
+                      std::span<const Mat> cache) {
+  const Segment& s = (*plan.keys)[sequence];
+  if (cache.empty()) {
+    const ConstMat rows = kv.row_range(s.row, s.count);
+    const int64_t size = kv.cols / 2 / plan.heads;
+    return {rows.col_range(head * size, size), rows.col_range(kv.cols / 2 + head * size, size)};
+  }
+  const Mat& of = cache[sequence];
+  const int64_t capacity = of.rows / (2 * plan.heads);
+  return {of.row_range(head * capacity, s.end()),
+          of.row_range((plan.heads + head) * capacity, s.end())};
 }
 
 void append_to_cache(const AttentionPlan& plan, ConstMat kv, std::span<const Mat> cache) {
   for (size_t i = 0; i < cache.size(); ++i) {
-    const Segment& keys = (*plan.keys)[i];
-    copy(kv.row_range(keys.row, keys.count), cache[i].row_range(keys.begin, keys.count));
+    const Segment& s = (*plan.keys)[i];
+    const Mat& to = cache[i];
+    const int64_t capacity = to.rows / (2 * plan.heads);
+    for (int64_t part = 0; part < 2 * plan.heads; ++part)  // keys of each head, values of each
+      copy(kv.row_range(s.row, s.count).col_range(part * to.cols, to.cols),
+           to.row_range(part * capacity + s.begin, s.count));
   }
 }
 
@@ -67,10 +83,10 @@ void Attention::attend(const AttentionPlan& plan, ConstMat q, ConstMat kv,
     const int64_t sequence = task / blocks / plan.heads;
     const Segment& s = (*plan.queries)[sequence];
     if (block * kQueryBlock >= s.count) return;
-    const ConstMat keys = keys_and_values(plan, sequence, kv, cache);
+    const HeadKeys keys = keys_of_head(plan, sequence, head, kv, cache);
     attention_head(heads_of(plan, s, scratch.precision), head, block, q.row_range(s.row, s.count),
-                   keys.col_range(0, d), keys.col_range(d, d), out.row_range(s.row, s.count),
-                   lse.row_range(s.row, s.count), scratch.attention.row(thread_index()));
+                   keys.k, keys.v, out.row_range(s.row, s.count), lse.row_range(s.row, s.count),
+                   scratch.attention.row(thread_index()));
   };
   const int64_t tasks = sequences * plan.heads * blocks;
   const int64_t work = tasks == 0 ? 0 : q.rows * plan.keys->front().end() * d;

@@ -115,7 +115,7 @@ void require_memory(const Config& config, int64_t available) {
 
 int64_t inference_bytes(const ModelConfig& model) {
   Arena cache;
-  Cache(cache, Weights(model), 1, model.max_seq_len);
+  Cache(cache, Weights(model), model.n_heads, 1, model.max_seq_len);
   return sizeof(float) * parameter_count(parameter_table(model)) + rope_bytes(model) +
          recall_bytes(model) + cache.used() +
          Activations::required_bytes(model, std::min(kPrefillRows, model.max_seq_len),

@@ -40,6 +40,22 @@ grep -q 'longer than the model.s context of 32' err || fail "a long prompt gives
 run 0 generate --max-new-tokens 5 --json "$long"
 one_object out
 
+# A gap is filled by a model that was trained for it.
+refuses 2 'was not trained to fill a gap' generate --suffix x 'def f'
+run 0 "${tiny[@]}" --set train.fim_rate=0.5 --out filling
+run 0 info --model filling
+grep -Eq '^ *fill_in_middle +true' out || fail "info does not say that the model fills gaps"
+fill() { run 0 generate --model filling --max-new-tokens 9 --suffix $'\n# end' "$@" 'def f'; }
+fill && cp out filled
+[[ $(head -c 5 filled) == 'def f' && $(tail -n 1 filled) == '# end' ]] ||
+  fail "prompt and suffix are not around the filling: $(cat filled)"
+fill --threads 2 && { cmp out filled || fail "two threads fill otherwise"; }
+fill --json && one_object out
+grep -q '"suffix"' out || fail "generate --json lacks the suffix: $(cat out)"
+run 0 generate --model filling --max-new-tokens 30 --suffix "$long" 'def f'
+grep -q 'at most 16 bytes are written' err || fail "no word of the shorter text: $(cat err)"
+grep -q 'of the suffix were not read' err || fail "a long suffix gives no warning: $(cat err)"
+
 # A reader that goes away ends the program, quietly or with one line, and soon.
 set +e
 timeout 60 "$axl" generate --max-new-tokens 100000000 x 2>err | head -c 1 >out

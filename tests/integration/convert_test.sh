@@ -36,6 +36,26 @@ run 0 info both.gguf
 grep -q 'stack of scale 4' out || fail "info knows the fine head alone: $(cat out)"
 run 0 compress --quiet --model both.gguf text.py -o text.axlz
 
+# The same model much wider, all its weights 0 and most of its file a hole.
+python3 - tiny/model.safetensors wide.safetensors <<'PY'
+import json, math, sys
+file = open(sys.argv[1], 'rb')
+header = json.loads(file.read(int.from_bytes(file.read(8), 'little')))
+config = json.loads(header.pop('__metadata__')['axl_config'])
+end = 0
+for tensor in header.values():
+    tensor['shape'] = [120000 if n == config['d_ff'] else n for n in tensor['shape']]
+    begin, end = end, end + 4 * math.prod(tensor['shape'])
+    tensor['data_offsets'] = [begin, end]
+config['d_ff'] = 120000
+header['__metadata__'] = {'format': 'pt', 'axl_config': json.dumps(config)}
+text = json.dumps(header).encode()
+with open(sys.argv[2], 'wb') as out:
+    out.write(len(text).to_bytes(8, 'little') + text)
+    out.truncate(8 + len(text) + end)
+PY
+refuses 1 '--with-axl: the whole model takes' export-gguf --model wide.safetensors --with-axl -o x.gguf
+[[ ! -e x.gguf ]] || fail "a refused export leaves a file"
 refuses 2 'one scale' export-gguf --model from_hf --with-axl -o x.gguf
 refuses 2 'holds a model already' import tiny.safetensors -o back
 refuses 1 'nowhere' import nowhere -o x

@@ -8,7 +8,6 @@
 //
 // nats are -log softmax of each id of a sequence, read after BOS and those before it: llama.cpp's raw f32 logits, with
 // f32 caches and no flash attention, summed here in doubles. bytes_per_s is of one id at a time, as generating goes.
-import fs from "node:fs";
 import {getLlama, LlamaLogLevel} from "node-llama-cpp";
 
 /** -log softmax(logits)[target] over the whole vocabulary; logits: Map id -> number. */
@@ -26,6 +25,18 @@ async function score(sequence, bos, ids) {
     // A full context silently loses its oldest tokens.
     if (sequence.nextTokenIndex !== inputs.length) throw new Error("the context was shifted");
     return ids.map((id, i) => nats(out[i].next.logits, id));
+}
+
+/** All of stdin, which as a pipe may have nothing yet for a reader that does not wait. */
+async function readInput() {
+    const chunks = [];
+    for await (const chunk of process.stdin) chunks.push(chunk);
+    return Buffer.concat(chunks).toString("utf8");
+}
+
+/** Waits until all is written: a pipe takes some 64 KiB at a time. */
+function writeOutput(text) {
+    return new Promise((done, fail) => process.stdout.write(text, (error) => error ? fail(error) : done()));
 }
 
 async function greedy(model, sequence, bos, {prompt, count}) {
@@ -72,6 +83,6 @@ const llama = await getLlama({
     }
 });
 const models = [];
-for (const job of JSON.parse(fs.readFileSync(0, "utf8")).models) models.push(await run(llama, job));
-fs.writeSync(1, JSON.stringify({models}));
+for (const job of JSON.parse(await readInput()).models) models.push(await run(llama, job));
+await writeOutput(JSON.stringify({models}));
 await llama.dispose();

@@ -93,9 +93,9 @@ inline constexpr int64_t kShortestFill = 16;
 /// no position to save.
 ///
 /// With probability fim_rate what a window holds of a document is put into fill-in-the-middle form
-/// (BOS 0xF9 suffix 0xF8 prefix 0xFA middle EOS, or the prefix first), which depends on seed
-/// and window alone. Contexts are short, so it is done within windows: of a whole document so
-/// treated, hardly a window would see two parts. Pairs and short pieces stay as they are.
+/// (src/data/fill_in_middle.h), which depends on seed and window alone. Contexts are short, so it
+/// is done within windows: of a whole document so treated, hardly a window would see two parts.
+/// Pairs and short pieces stay as they are.
 class WindowSampler {
  public:
   /// Throws Error when the corpus has fewer than length + 1 tokens.

@@ -41,8 +41,9 @@ struct GgufTensorSource {
 /// Writes https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, version 3, little-endian, in
 /// the order given, tensors on multiples of 32 bytes without other gaps. Takes the memory of the
 /// largest tensor beside the sources. Adds to the metadata "axl.checksum": 16 hex digits, the XXH3
-/// of the whole file with those digits as zeros; leaves "general.alignment" out. The file appears
-/// whole or not at all. Throws Error.
+/// of the whole file with those digits as zeros, as the last key; where another follows, as in what
+/// llama.cpp's quantiser makes of the file, the digits are those of the file before and mean
+/// nothing. Leaves "general.alignment" out. The file appears whole or not at all. Throws Error.
 void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata,
                 std::span<const GgufTensorSource> tensors);
 
@@ -102,7 +103,7 @@ class GgufFile {
   std::string_view bytes_;
   GgufMetadata metadata_;
   std::map<std::string, Tensor> tensors_;
-  size_t checksum_at_ = 0;  ///< where its digits stand in the file; 0 when it has none
+  size_t checksum_at_ = 0;  ///< where its digits stand in the file; 0 when it has none of its own
 };
 
 }  // namespace axl

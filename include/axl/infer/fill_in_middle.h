@@ -13,10 +13,13 @@ struct FillPrompt {
   int64_t suffix_dropped = 0;   ///< bytes at the suffix's right
 };
 
-/// suffix mark, suffix, prefix mark, prefix, middle mark, cut so that with BOS and `room` bytes
-/// still to be written they fit a context of `context` tokens: the bytes next to the gap stay, and
-/// of what there is room for the suffix has a quarter at most, unless the prefix needs less.
-/// `room` is cut to half the context.
+/// Prefix mark, suffix mark, suffix, middle mark, prefix: what is written next goes on from the
+/// prefix, as in any text, and knows the suffix. (Suffix-prefix-middle in the second form of
+/// Bavarian and others 2022, arXiv:2207.14255: with a mark between prefix and middle, small models
+/// lose more by it than they gain from the suffix.) Cut so that with BOS and `room` bytes still to
+/// be written they fit a context of `context` tokens: the bytes next to the gap stay, and of what
+/// there is room for the suffix has a quarter at most, unless the prefix needs less. `room` is cut
+/// to half the context.
 FillPrompt fill_in_middle_prompt(std::string_view prefix, std::string_view suffix, int64_t context,
                                  int64_t room);
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,6 +31,11 @@ struct Generation {
 /// out to be a stop string; it returns false to cancel. The same model, prompt, options and seed
 /// give the same text on any number of threads.
 Generation generate(const Model& model, std::string_view prompt, const GenerateOptions& options,
+                    const std::function<bool(std::string_view)>& on_text);
+
+/// The same after BOS and `prompt`, which may hold marks (infer/fill_in_middle.h).
+Generation generate(const Model& model, std::span<const int32_t> prompt,
+                    const GenerateOptions& options,
                     const std::function<bool(std::string_view)>& on_text);
 
 /// Finds stop strings in a stream of text.

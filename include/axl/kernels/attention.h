@@ -37,7 +37,8 @@ inline constexpr int64_t kQueryBlock = 64;
 /// Floats of scratch that one thread needs for `keys` keys.
 int64_t attention_scratch(int64_t keys);
 
-/// One head on the calling thread, queries [block · kQueryBlock, …) alone.
+/// One head on the calling thread, queries [block · kQueryBlock, …) alone, of q and out [n, D] and
+/// that head's own k and v [m, head_size].
 /// scratch: attention_scratch(k.rows) floats of this thread's own.
 void attention_head(const AttentionHeads& a, int64_t head, int64_t block, ConstMat q, ConstMat k,
                     ConstMat v, Mat out, Mat lse, float* scratch);

@@ -10,18 +10,19 @@
 namespace axl {
 
 /// What a decoding session keeps of the tokens it has seen. Each place holds one matrix per
-/// sequence, with a row per token of its scale.
+/// sequence, with a row per token of its scale; keys and values one head after another
+/// (Attention::attend).
 struct Cache {
   using PerSequence = std::vector<Mat>;
   std::vector<int32_t*> ids;                    ///< [N] per sequence; empty without lookups
   PerSequence embedded;                         ///< [N, D] inputs of the fine stack
-  std::vector<std::vector<PerSequence>> stack;  ///< [scale][layer] keys and values [N/s, 2D]
+  std::vector<std::vector<PerSequence>> stack;  ///< [scale][layer] keys and values [2H·N/s, D/H]
   std::vector<std::vector<PerSequence>> cross;  ///< [layer][pair] keys and values of the source
   std::vector<PerSequence> slots;               ///< [scale] [N/s, s·D]; empty for the fine scale
 
   Cache() = default;
   /// Room for `capacity` bytes of each of `sequences`.
-  Cache(Arena& arena, const Weights& weights, int64_t sequences, int64_t capacity);
+  Cache(Arena& arena, const Weights& weights, int64_t heads, int64_t sequences, int64_t capacity);
 
   /// The places of some of the sequences, in this order. `weights` as when it was made.
   Cache select(const Weights& weights, std::span<const int64_t> sequences) const;
@@ -30,9 +31,11 @@ struct Cache {
   void copy_prefix(const Weights& weights, int64_t from, int64_t to, int64_t bytes);
 
  private:
-  /// visit(place, factor of its scale, width of its rows).
+  /// visit(place, factor of its scale, parts that each hold all tokens, width of their rows).
   template <class Visit>
   void for_each_place(const Weights& weights, const Visit& visit);
+
+  int64_t heads_ = 1;
 };
 
 /// Rows that a prompt is read in: enough for products at full speed, little memory.

@@ -122,7 +122,9 @@ struct Attention {
   /// Rotates q and k of the new tokens in place.
   static void rotate(const AttentionPlan& plan, Mat q, Mat k, bool inverse);
   /// out [R, D] from rotated q [R, D]; keys and values in the rows of kv [Rk, 2D], or, for
-  /// sequence i, in cache[i] [tokens, 2D] where a cache is given: the new rows of kv are appended.
+  /// sequence i, in cache[i] where a cache is given: the new rows of kv are appended. It holds one
+  /// head after another, so that a query reads each as one stream: keys of head h in rows h · T to
+  /// (h + 1) · T, its values in rows (H + h) · T on, of [2H · T, D / H] with room for T tokens.
   static void attend(const AttentionPlan& plan, ConstMat q, ConstMat kv, std::span<const Mat> cache,
                      Mat out, Mat lse, const Scratch& scratch);
   static void attend_backward(const AttentionPlan& plan, ConstMat q, ConstMat kv, ConstMat lse,
@@ -161,7 +163,7 @@ struct Block {
     Saved first_rows(int64_t rows) const;
   };
 
-  /// Reads saved.x; y [R, D] may alias saved.x. cache: one [tokens, 2D] per sequence, or none.
+  /// Reads saved.x; y [R, D] may alias saved.x. cache: one per sequence, or none.
   void forward(const AttentionPlan& plan, float eps, const Saved& saved, Mat y,
                std::span<const Mat> cache, const Scratch& scratch) const;
   /// Fills saved from saved.x as forward did, bit for bit, without a result.
