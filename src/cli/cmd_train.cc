@@ -74,6 +74,14 @@ void require_teacher_elsewhere(const TrainConfig& t, const fs::path& out) {
         format("--out '{}' is the teacher's own directory; choose another", out.string()));
 }
 
+void warn_of_teacher(const TrainConfig& t) {
+  if (t.teacher.empty() || t.fim_rate == 0 || load_model_config(t.teacher).fill_in_middle) return;
+  spdlog::warn(
+      "the teacher was not trained to fill gaps and predicts badly where train.fim_rate {} puts "
+      "texts into the form for it; --set train.fim_rate=0 leaves them as they are",
+      t.fim_rate);
+}
+
 void point_latest_to(const fs::path& out) {
   try {
     const fs::path link = fs::path("checkpoints") / "latest";
@@ -141,6 +149,7 @@ int train(const TrainOptions& options, const Globals& globals) {
 
   const fs::path& out = plan.out;
   require_teacher_elsewhere(plan.config.train, out);
+  warn_of_teacher(plan.config.train);
   const bool resumed = options.resume && trainer.resume(out);
   if (resumed)
     spdlog::info("resuming {} after step {}", out.string(), trainer.step());

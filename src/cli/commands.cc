@@ -14,6 +14,7 @@ Action setup_quantize(CLI::App& app, Globals& globals);
 Action setup_export_gguf(CLI::App& app, Globals& globals);
 Action setup_export_safetensors(CLI::App& app, Globals& globals);
 Action setup_import(CLI::App& app, Globals& globals);
+Action setup_serve(CLI::App& app, Globals& globals);
 Action setup_bench(CLI::App& app, Globals& globals);
 Action setup_plot(CLI::App& app, Globals& globals);
 Action setup_tune(CLI::App& app, Globals& globals);
@@ -24,6 +25,7 @@ constexpr Command kCommands[] = {
     {"distill", "trains a model on your files and on what another model predicts for them",
      setup_distill},
     {"generate", "continues a text", setup_generate},
+    {"serve", "answers editors and libraries: a local completion server", setup_serve},
     {"eval-ppl", "scores files: bits per byte and perplexity", setup_eval_ppl},
     {"compress", "makes a file smaller by the model's predictions, without loss", setup_compress},
     {"decompress", "restores what compress wrote", setup_decompress},

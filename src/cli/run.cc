@@ -49,10 +49,13 @@ const Command& find_command(const std::string& name) {
 }
 
 void add_global_options(CLI::App& app, Globals& globals) {
-  app.add_option("--model", globals.model,
-                 "Model directory or .safetensors file; default $AXL_MODEL, then "
-                 "checkpoints/latest")
-      ->type_name("PATH");
+  // A command that works on several models has declared its own.
+  if (!app.get_option_no_throw("--model")) {
+    app.add_option("--model", globals.model,
+                   "Model directory or .safetensors file; default $AXL_MODEL, then "
+                   "checkpoints/latest")
+        ->type_name("PATH");
+  }
   app.add_option("--threads", globals.threads, "CPU threads; default one per physical core")
       ->check(CLI::Range(1, 4096).description(""))
       ->type_name("N");

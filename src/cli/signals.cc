@@ -26,6 +26,8 @@ void remember(int signal) {
 
 void catch_stop_signals() { set_handler(remember); }
 
+void obey_stop_signal() { received = 0; }
+
 int stop_signal() { return received; }
 
 }  // namespace axl

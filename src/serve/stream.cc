@@ -92,8 +92,13 @@ void Stream::take(ConstMat logits, ConstMat gate) {
   if (request_.max_tokens == 0) return finish("length");
   const float* last = logits.row(logits.rows - 1);
   const int32_t token = sample({last, static_cast<size_t>(logits.cols)}, request_.sampling, rng_);
-  if (request_.top_logprobs >= 0 && token != kEos)
-    held_.push_back(info(last, gate.row(logits.rows - 1), gate.cols, token));
+  if (request_.top_logprobs >= 0) {
+    TokenInfo of_token = info(last, gate.row(logits.rows - 1), gate.cols, token);
+    if (token == kEos)
+      piece_.eos = std::move(of_token);
+    else
+      held_.push_back(std::move(of_token));
+  }
   write(token);
 }
 

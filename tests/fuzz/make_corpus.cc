@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -52,6 +53,24 @@ void write_corpora(const fs::path& dir) {
   for (const char* name : {"f32", "bf16"}) add_without_checksum(safetensors / name, "axl_checksum");
 }
 
+/// A body for each parser of request_fuzz.cc, whose number its first byte is.
+void write_requests(const fs::path& dir) {
+  fs::create_directories(dir);
+  const char* bodies[] = {
+      R"({"model":"m","prompt":["<fim_prefix>a<fim_suffix>b<fim_middle>"],"max_tokens":7,"n":2,
+          "best_of":3,"temperature":0.5,"top_p":1,"top_k":4,"min_p":0,"stop":["x"],"seed":1,
+          "echo":true,"logprobs":1,"user":"u","logit_bias":{},"presence_penalty":0})",
+      R"({"messages":[{"role":"system","content":"s"},{"role":"user","content":[{"type":"text",
+          "text":"a"}]}],"stream":true,"stream_options":{"include_usage":true},"logprobs":true,
+          "top_logprobs":2,"tools":[],"max_completion_tokens":5,"response_format":{"type":"text"}})",
+      R"({"prompt":[[1,2],[256]],"suffix":"b","max_tokens":3,"stop":"y"})",
+      R"({"prompt":"a","n_predict":-1,"top_k":-1,"mirostat":0,"grammar":"","samplers":["top_k"]})",
+      R"({"input_prefix":"a","input_suffix":"b","prompt":"c","input_extra":[{"text":"t"}],
+          "t_max_predict_ms":5,"response_fields":["timings/prompt_n"]})"};
+  for (size_t i = 0; i < std::size(bodies); ++i)
+    write_text(dir / std::to_string(i), static_cast<char>(i) + std::string(bodies[i]));
+}
+
 }  // namespace
 }  // namespace axl
 
@@ -59,6 +78,7 @@ int main(int argc, char** argv) {
   if (argc != 2) return std::fprintf(stderr, "usage: make_fuzz_corpus DIR\n"), 2;
   try {
     axl::write_corpora(argv[1]);
+    axl::write_requests(axl::fs::path(argv[1]) / "request_fuzz.corpus");
   } catch (const axl::Error& e) {
     return std::fprintf(stderr, "make_fuzz_corpus: %s\n", e.what()), 1;
   }

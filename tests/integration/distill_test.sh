@@ -17,6 +17,10 @@ run 0 "${student[@]}" --teacher teacher --temperature 3 --alpha 0.5 --out other
 grep -q 'distill_alpha: 0.5' other/config.yaml || fail "--alpha is not kept"
 run 0 quantize teacher -o teacher.gguf
 run 0 "${student[@]}" --teacher teacher.gguf --out from_gguf
+run 0 "${student[@]}" --teacher teacher --set train.fim_rate=0.5 --out gaps
+grep -q 'not trained to fill gaps' err || fail "no word of a teacher that fills no gaps: $(cat err)"
+run 0 "${student[@]}" --teacher gaps --set train.fim_rate=0.5 --out again
+[[ ! -s err ]] || fail "a teacher that fills gaps is warned of: $(cat err)"
 run 0 "${student[@]}" --teacher teacher --dry-run
 
 refuses 2 '--teacher is missing' "${student[@]}" --out x
