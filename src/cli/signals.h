@@ -7,8 +7,8 @@ namespace axl {
 /// stop_signal() call this; the others end at the first signal.
 void catch_stop_signals();
 
-/// The command has done all that the signal asked for: stop_signal() is 0 again, so that the program
-/// ends as from a command that was not interrupted.
+/// The command has done all that the signal asked for: stop_signal() is 0 again, so that the
+/// program ends as from a command that was not interrupted.
 void obey_stop_signal();
 
 /// SIGINT, SIGTERM, or 0 while neither has come.

@@ -9,8 +9,8 @@
 namespace axl {
 namespace {
 
-// A tile of this many FLOPs takes some 20 µs, against a part of one to hand it to a thread; with few
-// rows as long for a quarter of them, since the weights are the cost.
+// A tile of this many FLOPs takes some 20 µs, against a part of one to hand it to a thread; with
+// few rows as long for a quarter of them, since the weights are the cost.
 constexpr double kMinTileFlops = 4e6, kMinTileFlopsOfFew = 1e6;
 constexpr int64_t kFewRows = 64;
 // Numbers of tiles that divide evenly among 2, 3, 4, 6, 8 and 12 threads.
