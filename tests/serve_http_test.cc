@@ -13,15 +13,7 @@
 namespace axl {
 namespace {
 
-class ServeHttp : public testing::Test {
- protected:
-  static void SetUpTestSuite() { shared_ = new TestServer; }
-  static void TearDownTestSuite() { delete shared_, shared_ = nullptr; }
-  static TestServer& served() { return *shared_; }
-
- private:
-  static inline TestServer* shared_ = nullptr;
-};
+class ServeHttp : public ServedTest {};
 
 const json kSeeded = {{"model", "tiny"}, {"prompt", "def "}, {"max_tokens", 40}, {"seed", 7}};
 

@@ -10,15 +10,7 @@
 namespace axl {
 namespace {
 
-class ServeRobustness : public testing::Test {
- protected:
-  static void SetUpTestSuite() { shared_ = new TestServer; }
-  static void TearDownTestSuite() { delete shared_, shared_ = nullptr; }
-  static TestServer& served() { return *shared_; }
-
- private:
-  static inline TestServer* shared_ = nullptr;
-};
+class ServeRobustness : public ServedTest {};
 
 /// Whether the body is OpenAI's error object, all four of its keys.
 testing::AssertionResult is_error(const std::string& body) {

@@ -166,4 +166,15 @@ inline std::string raw_post(const std::string& path, const std::string& body) {
          "\r\n\r\n" + body;
 }
 
+/// Tests that share a server.
+class ServedTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() { shared_ = new TestServer; }
+  static void TearDownTestSuite() { delete shared_, shared_ = nullptr; }
+  static TestServer& served() { return *shared_; }
+
+ private:
+  static inline TestServer* shared_ = nullptr;
+};
+
 }  // namespace axl

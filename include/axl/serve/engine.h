@@ -42,7 +42,7 @@ struct CompletionPiece {
   bool last = false;
 
   // Of the last piece.
-  std::optional<TokenInfo> eos;    ///< of EOS, where asked for, if that ended the text
+  std::optional<TokenInfo> eos;  ///< of EOS, where asked for, if that ended the text
   std::string finish_reason;   ///< "length", "stop" (stop string), "eos", "deadline" or "cancelled"
   int64_t prompt_tokens = 0;   ///< BOS included
   int64_t prompt_dropped = 0;  ///< of them, at the left, that the context had no room for
