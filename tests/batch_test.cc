@@ -17,12 +17,7 @@ Model random_model(bool memories) {
     config.ngram = {{2}, 64};
     config.repeats = {3};
   }
-  Model model(config);
-  model.init(3);
-  Rng rng(5);
-  for (int64_t i = 0; i < model.parameter_count(); ++i)
-    model.data()[i] += static_cast<float>(0.2 * rng.normal());
-  return model;
+  return random_model_of(config);
 }
 
 std::vector<int32_t> random_ids(uint64_t seed) {

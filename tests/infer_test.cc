@@ -18,12 +18,7 @@ Model random_model(std::vector<int64_t> factors, int64_t context, int64_t cross 
   config.n_cross_attn_layers = cross;
   config.downsample_factors = std::move(factors);
   config.max_seq_len = context;
-  Model model(config);
-  model.init(3);
-  Rng rng(5);
-  for (int64_t i = 0; i < model.parameter_count(); ++i)
-    model.data()[i] += static_cast<float>(0.2 * rng.normal());
-  return model;
+  return random_model_of(config);
 }
 
 std::vector<int32_t> random_ids(int64_t n) {

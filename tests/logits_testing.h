@@ -21,4 +21,14 @@ inline Matrix full_logits(const Model& model, std::span<const int32_t> ids,
   return logits;
 }
 
+/// A model whose weights are far enough from their start for its logits to differ.
+inline Model random_model_of(const ModelConfig& config) {
+  Model model(config);
+  model.init(3);
+  Rng rng(5);
+  for (int64_t i = 0; i < model.parameter_count(); ++i)
+    model.data()[i] += static_cast<float>(0.2 * rng.normal());
+  return model;
+}
+
 }  // namespace axl

@@ -14,15 +14,10 @@ namespace {
 
 using namespace std::chrono_literals;
 
-std::shared_ptr<const Model> random_model(double scale = 0.2) {
+std::shared_ptr<const Model> random_model() {
   ModelConfig config{.d_model = 16, .n_heads = 2, .d_ff = 24, .n_layers_per_scale = {2}};
   config.max_seq_len = 64;
-  auto model = std::make_shared<Model>(config);
-  model->init(3);
-  Rng rng(5);
-  for (int64_t i = 0; i < model->parameter_count(); ++i)
-    model->data()[i] += static_cast<float>(scale * rng.normal());
-  return model;
+  return std::make_shared<Model>(random_model_of(config));
 }
 
 CompletionRequest request(const std::string& prompt, int64_t max_tokens) {
