@@ -22,6 +22,7 @@ constexpr ElementType kTypes[] = {ElementType::kF32,  ElementType::kF16,  Elemen
 struct Coded {
   std::vector<std::byte> bytes;
   PackedMatrix matrix;
+  Buffer panels;
   Matrix values;
   Coded(ElementType type, int64_t rows, int64_t cols, uint64_t seed) : values(rows, cols) {
     const Matrix original = random_matrix(rows, cols, seed);
@@ -30,6 +31,13 @@ struct Coded {
     encode_matrix(type, Matrix(original).view(), bytes.data());
     matrix.data = bytes.data();
     for (int64_t i = 0; i < rows; ++i) decode_row(matrix, i, values.view().row(i));
+    pack();
+  }
+  /// Again after a change of `bytes`.
+  void pack() {
+    if (panel_bytes(matrix) == 0) return;
+    panels = Buffer(panel_bytes(matrix));
+    pack_panels(matrix, static_cast<std::byte*>(panels.data()));
   }
 };
 
@@ -131,6 +139,7 @@ TEST_P(PackedGemm, ExtremeCodesDoNotOverflow) {
   for (int64_t block = 0; block < 2; ++block)
     std::memset(w.bytes.data() + 34 * block + 2, 0x80, 32);
   decode_row(w.matrix, 0, w.values.view().row(0));
+  w.pack();
   double sum = 0;
   for (float v : w.values.values) sum += v;
   for (int64_t rows : {1, 16}) {
@@ -151,16 +160,23 @@ TEST(PackedProducts, IntegersGiveTheSameBitsOnEveryInstructionSet) {
   const auto sets = detail::packed_products();
   if (sets.size() < 2) GTEST_SKIP() << "this CPU has AVX2 alone";
   for (ElementType type : {ElementType::kQ8_0, ElementType::kQ4_K, ElementType::kQ6_K}) {
-    Coded w(type, 8, 1024, 5);
-    const Matrix x = random_matrix(1, 1024, 6);
-    detail::ActivationBlock blocks[4];
-    detail::quantize_activations(x.values.data(), 1024, blocks);
+    Coded w(type, 16, 1024, 5);
+    Matrix x = random_matrix(13, 1024, 6);
+    detail::ActivationBlock blocks[13 * 4];
+    for (int64_t r = 0; r < 13; ++r)
+      detail::quantize_activations(x.view().row(r), 1024, blocks + 4 * r);
     const auto product = [&](const detail::PackedProducts& set) {
-      const auto of = type == ElementType::kQ8_0   ? set.q8_0.few
-                      : type == ElementType::kQ4_K ? set.q4_k.few
-                                                   : set.q6_k.few;
-      std::vector<float> y(8);
-      of({w.bytes.data(), w.matrix.row_bytes(), 8, 1024, blocks, 1, y.data(), 8, false});
+      const detail::PackedProducts::Coded& of = type == ElementType::kQ8_0   ? set.q8_0
+                                                : type == ElementType::kQ4_K ? set.q4_k
+                                                                             : set.q6_k;
+      const int64_t bytes = of.panel_bytes(1024), panels = 16 / set.panel_rows;
+      const Buffer room(panels * bytes);
+      auto* first = static_cast<std::byte*>(room.data());
+      for (int64_t i = 0; i < panels; ++i)
+        of.pack(w.matrix.row(i * set.panel_rows), w.matrix.row_bytes(), set.panel_rows, 1024,
+                first + i * bytes);
+      std::vector<float> y(13 * 16);
+      of.multiply({first, 16, 1024, blocks, 13, y.data(), 16, false});
       return y;
     };
     EXPECT_EQ(product(sets[0]), product(sets[1])) << element_format(type).name;

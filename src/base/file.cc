@@ -118,6 +118,11 @@ MappedFile::~MappedFile() {
   if (data_) munmap(const_cast<char*>(data_), size_);
 }
 
+// Safe, since a mapping that is never written to has no pages of its own.
+void MappedFile::forget_pages() const {
+  if (data_) madvise(const_cast<char*>(data_), size_, MADV_DONTNEED);
+}
+
 MappedFile::MappedFile(MappedFile&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
 

@@ -27,7 +27,7 @@ struct Options {
   std::string config, budget = "10m";
   std::vector<std::string> data, eval_data, set, params;
   std::optional<double> holdout;
-  std::optional<int64_t> seed;
+  std::optional<int64_t> seed, steps;
   int64_t candidates = 16;
 };
 
@@ -124,8 +124,10 @@ TuneResult search(TuneTrials& trials, size_t candidates, Progress& progress) {
         TrainCallbacks call;
         call.should_stop = [] { return stop_signal() != 0; };
         call.on_step = [&](const StepReport& s) {
-          progress.update(format("{}  {}  step {}  train {:.3f} bpb  {} left", rung, name, s.step,
-                                 s.loss / std::numbers::ln2, human_seconds(trials.seconds_left())));
+          const double left = trials.seconds_left();
+          progress.update(format("{}  {}  step {}  train {:.3f} bpb{}", rung, name, s.step,
+                                 s.loss / std::numbers::ln2,
+                                 std::isfinite(left) ? "  " + human_seconds(left) + " left" : ""));
         };
         const std::optional<double> score = trials.evaluate(r, call);
         if (score)
@@ -188,7 +190,8 @@ void warn_about_edges(std::span<const TuneParam> params, const Candidate& best) 
 int tune(const Options& o, const Globals& globals) {
   if (!globals.model.empty())
     throw UsageError("tune begins every trial from new weights and takes no --model");
-  const double budget = parse_duration(o.budget);
+  const TuneBudget budget =
+      o.steps ? TuneBudget{.steps = *o.steps} : TuneBudget{.seconds = parse_duration(o.budget)};
   Config config = resolve(o);
   const std::vector<TuneParam> params = params_of(o, config);
   const std::vector<Candidate> candidates =
@@ -198,8 +201,9 @@ int tune(const Options& o, const Globals& globals) {
   const Corpora corpora = corpora_of(config.train, globals);
   catch_stop_signals();
   TuneTrials trials(config, candidates, corpora, budget);
-  spdlog::info("{} candidates, {} rungs, {}", candidates.size(), trials.rungs(),
-               human_seconds(budget));
+  spdlog::info(
+      "{} candidates, {} rungs, {}", candidates.size(), trials.rungs(),
+      o.steps ? format("{} steps in a first trial", *o.steps) : human_seconds(budget.seconds));
   TuneResult result;
   {
     Progress progress(globals.quiet);
@@ -236,8 +240,15 @@ Action setup_tune(CLI::App& app, Globals& globals) {
   app.add_option("--eval-data", o->eval_data,
                  "Files of your final test: the search neither trains on them nor chooses by them")
       ->type_name("PATH");
-  app.add_option("--budget", o->budget, "Time for the whole search; default 10m")
-      ->type_name("TIME");
+  CLI::Option* const budget =
+      app.add_option("--budget", o->budget, "Time for the whole search; default 10m")
+          ->type_name("TIME");
+  app.add_option("--steps", o->steps,
+                 "Steps of each first trial instead of a time, every further rung twice as many: "
+                 "the same search on any machine")
+      ->check(CLI::Range(1, 1'000'000).description(""))
+      ->excludes(budget)
+      ->type_name("N");
   app.add_option("--param", o->params,
                  "What to tune: train.lr=1e-4..1e-2 or train.batch_size=8,16; repeatable; default "
                  "train.lr from a tenth to ten times the configuration's")

@@ -39,22 +39,23 @@ bool sets(const Candidate& candidate, const std::string& key) {
 }  // namespace
 
 TuneTrials::TuneTrials(Config base, std::vector<Candidate> candidates, const Corpora& corpora,
-                       double budget_seconds)
+                       TuneBudget budget)
     : base_(std::move(base)),
       candidates_(std::move(candidates)),
       corpora_(corpora),
-      budget_seconds_(budget_seconds),
+      budget_(budget),
       begin_(Clock::now()),
       costs_(candidates_.size(), 1.0) {
   for (size_t c = 0; c < candidates_.size(); ++c)
     require_memory(fitted(config_of(c, kFewestSteps), *corpora_.train), available_memory());
+  if (budget_.steps > 0) return;
   measure();
   if (std::ranges::any_of(candidates_.at(0), changes_cost)) measure_costs();
   require_enough();
 }
 
 double TuneTrials::seconds_left() const {
-  return std::max(0.0, budget_seconds_ - seconds_since(begin_));
+  return std::max(0.0, budget_.seconds - seconds_since(begin_));
 }
 
 // A short trial would spend all of a long warm-up below its learning rate, and favour rates that
@@ -81,7 +82,7 @@ void TuneTrials::measure() {
   const Clock::time_point scoring = Clock::now();
   trainer.evaluate();
   const double byte_seconds = seconds_since(scoring) / kProbeBytes;
-  step_seconds_ = measure_step(config, kMeasuringShare * budget_seconds_);
+  step_seconds_ = measure_step(config, kMeasuringShare * budget_.seconds);
 
   const double trial_seconds = seconds_left() / double(rungs() * candidates_.size());
   const double affordable = kScoringShare * trial_seconds / byte_seconds;
@@ -91,7 +92,7 @@ void TuneTrials::measure() {
 }
 
 void TuneTrials::measure_costs() {
-  const double seconds = kMeasuringShare * budget_seconds_ / double(candidates_.size());
+  const double seconds = kMeasuringShare * budget_.seconds / double(candidates_.size());
   for (size_t c = 1; c < candidates_.size(); ++c)
     costs_[c] = measure_step(config_of(c, kFewestSteps), seconds) / step_seconds_;
 }
@@ -124,7 +125,7 @@ void TuneTrials::require_enough() const {
   throw UsageError(
       format("--budget {} is too short to tell {} candidates apart: a step takes {:.2g} s; give "
              "--budget {}s or more, or fewer values",
-             human_seconds(budget_seconds_), candidates_.size(), dearest, seconds));
+             human_seconds(budget_.seconds), candidates_.size(), dearest, seconds));
 }
 
 /// Plans by what the machine did in the rung before, since it may have slowed down. Trials that
@@ -134,6 +135,10 @@ void TuneTrials::begin_rung(const TrialRequest& request) {
   if (trained_steps_ > 0) step_seconds_ = trained_seconds_ / trained_steps_;
   trained_seconds_ = trained_steps_ = 0;
   rung_ = request.rung;
+  if (budget_.steps > 0) {
+    rung_steps_ = std::ldexp(double(budget_.steps), static_cast<int>(request.rung));
+    return;
+  }
   rung_steps_ = (request.seconds - overhead_seconds_) / step_seconds_;
   out_of_time_ = request.rung > 0 && rung_steps_ <= steps_before;
 }
@@ -143,7 +148,8 @@ std::optional<double> TuneTrials::evaluate(const TrialRequest& request,
   if (request.rung != rung_) begin_rung(request);
   if (out_of_time_) return std::nullopt;
   const double cost = costs_[request.candidate];
-  const int64_t steps = std::max(kFewestSteps, static_cast<int64_t>(rung_steps_ / cost));
+  const auto planned = static_cast<int64_t>(rung_steps_ / cost);
+  const int64_t steps = budget_.steps > 0 ? planned : std::max(kFewestSteps, planned);
   Trainer trainer(config_of(request.candidate, steps), *corpora_.train, corpora_.holdout.get());
   double score = std::numeric_limits<double>::infinity();
   TrainCallbacks timed = call;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -11,17 +12,25 @@
 
 namespace axl {
 
-/// Trains the candidates of a search within a time budget, which begins with the constructor. All
-/// trials of a rung make the same number of steps, except where a tuned key changes what a step
-/// costs: then they get the same time.
+/// What a search may take: a time, or the steps of each of its first trials, of which every further
+/// rung makes twice as many as the one before, on any machine.
+struct TuneBudget {
+  double seconds = std::numeric_limits<double>::infinity();
+  int64_t steps = 0;
+};
+
+/// Trains the candidates of a search within a budget; time begins with the constructor. All trials
+/// of a rung make the same number of steps, except where a tuned key changes what a step costs and
+/// the budget is a time: then they get the same time.
 class TuneTrials {
  public:
-  /// Measures the speed of training and scoring. Throws UsageError when a candidate is no valid
-  /// configuration or when the budget does not give every first trial a few steps.
+  /// Measures the speed of training and scoring, for a budget of time. Throws UsageError when a
+  /// candidate is no valid configuration or when the budget does not give every first trial a few
+  /// steps.
   TuneTrials(Config base, std::vector<Candidate> candidates, const Corpora& corpora,
-             double budget_seconds);
+             TuneBudget budget);
 
-  double seconds_left() const;
+  double seconds_left() const;  ///< infinity without a limit
   size_t rungs() const { return tune_rungs(candidates_.size()); }
   const Candidate& candidate(size_t i) const { return candidates_[i]; }
   /// Steps of each trial made so far.
@@ -42,7 +51,7 @@ class TuneTrials {
   Config base_;
   std::vector<Candidate> candidates_;
   const Corpora& corpora_;
-  double budget_seconds_;
+  TuneBudget budget_;
   std::chrono::steady_clock::time_point begin_;
 
   double step_seconds_ = 0;      ///< of a candidate whose cost is 1

@@ -262,7 +262,9 @@ GgufFile::GgufFile(const std::filesystem::path& path)
     : GgufFile(path, std::make_shared<const MappedFile>(path)) {}
 
 GgufFile::GgufFile(const std::filesystem::path& path, std::shared_ptr<const MappedFile> mapped)
-    : GgufFile(path, mapped->bytes(), mapped) {}
+    : GgufFile(path, mapped->bytes(), mapped) {
+  mapped_ = mapped.get();
+}
 
 GgufFile::GgufFile(const std::filesystem::path& path, std::string_view bytes,
                    std::shared_ptr<const void> owner)
@@ -270,6 +272,10 @@ GgufFile::GgufFile(const std::filesystem::path& path, std::string_view bytes,
   HeaderReader reader(path, bytes_);
   reader.read(metadata_, tensors_);
   checksum_at_ = reader.checksum_at();
+}
+
+void GgufFile::forget_pages() const {
+  if (mapped_) mapped_->forget_pages();
 }
 
 const GgufFile::Tensor& GgufFile::tensor(const std::string& name) const {

@@ -13,15 +13,15 @@ namespace axl {
 namespace {
 
 using detail::ActivationBlock;
-using detail::CodedProduct;
 using detail::kManyRows;
 using detail::PackedProducts;
 using detail::PlainProduct;
 
 // Reading this much is worth handing to a thread; with many rows of x, less of it is.
 constexpr int64_t kTileBytes = 16 << 10, kTileBytesOfMany = 4 << 10;
-constexpr int64_t kTileMultiple = 16;  // rows that one panel covers
-constexpr int64_t kDecodedRows = 64;   // enough for the GEMM to be at its best
+constexpr int64_t kTileMultiple = 16;  // rows, whole panels
+constexpr int64_t kLineBytes = 64;
+constexpr int64_t kDecodedRows = 64;  // enough for the GEMM to be at its best
 
 bool is_plain(ElementType type) { return element_format(type).elements == 1; }
 
@@ -29,11 +29,13 @@ auto plain_product(const PackedProducts& set, ElementType type) {
   return type == ElementType::kBF16 ? set.bf16 : type == ElementType::kF16 ? set.f16 : set.f32;
 }
 
-auto coded_product(const PackedProducts& set, ElementType type, int64_t x_rows) {
-  const PackedProducts::Coded& of = type == ElementType::kQ8_0   ? set.q8_0
-                                    : type == ElementType::kQ4_K ? set.q4_k
-                                                                 : set.q6_k;
-  return x_rows < kManyRows ? of.few : of.many;
+const PackedProducts::Coded& coded_products(const PackedProducts& set, ElementType type) {
+  AXL_CHECK(!is_plain(type) && packed_gemm_reads(type));
+  return type == ElementType::kQ8_0 ? set.q8_0 : type == ElementType::kQ4_K ? set.q4_k : set.q6_k;
+}
+
+int64_t panels_in(int64_t rows, const PackedProducts& set) {
+  return (rows + set.panel_rows - 1) / set.panel_rows;
 }
 
 /// Memory that a thread keeps from product to product.
@@ -53,22 +55,6 @@ const ActivationBlock* quantize(ConstMat x) {
       detail::quantize_activations(x.row(r), x.cols, data + r * blocks);
   });
   return data;
-}
-
-/// What quantize() rounded x to, as floats.
-ConstMat rounded(ConstMat x, const ActivationBlock* quantized) {
-  thread_local Buffer room;
-  const Mat out(room_for<float>(room, x.size()), x.rows, x.cols);
-  const int64_t blocks = (x.cols + ActivationBlock::kElements - 1) / ActivationBlock::kElements;
-  for_row_blocks(x.rows, [&](int64_t, int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r)
-      for (int64_t k = 0; k < x.cols; ++k) {
-        const ActivationBlock& block = quantized[r * blocks + k / ActivationBlock::kElements];
-        const int64_t i = k % ActivationBlock::kElements;
-        out(r, k) = block.scale[i / 32] * static_cast<float>(block.q[i]);
-      }
-  });
-  return out;
 }
 
 /// Some rows of one run of W, and the column of y that the first of them gives.
@@ -102,7 +88,7 @@ void multiply_decoded(const Tile& t, ConstMat x, Mat y, Write write) {
   thread_local Buffer room;
   const Mat w(room_for<float>(room, (t.end - t.begin) * x.cols), t.end - t.begin, x.cols);
   for (int64_t i = 0; i < w.rows; ++i)
-    detail::decode_packed_row(t.w->type, t.w->row(t.begin + i), x.cols, w.row(i));
+    detail::decode_plain_row(t.w->type, t.w->row(t.begin + i), x.cols, w.row(i));
   gemm_serial(Trans::kNo, x, Trans::kYes, w, y.col_range(t.column, w.rows), write);
 }
 
@@ -129,6 +115,25 @@ bool packed_gemm_reads(ElementType type) {
   }
 }
 
+int64_t panel_bytes(const PackedMatrix& w) {
+  if (w.empty() || is_plain(w.type)) return 0;
+  const PackedProducts& set = detail::chosen_packed_products();
+  const int64_t bytes = panels_in(w.rows, set) * coded_products(set, w.type).panel_bytes(w.cols);
+  return (bytes + kLineBytes - 1) / kLineBytes * kLineBytes;
+}
+
+void pack_panels(PackedMatrix& w, std::byte* to) {
+  AXL_CHECK(panel_bytes(w) > 0);
+  const PackedProducts& set = detail::chosen_packed_products();
+  const PackedProducts::Coded& products = coded_products(set, w.type);
+  const int64_t bytes = products.panel_bytes(w.cols);
+  parallel_for(panels_in(w.rows, set), [&](int64_t i) {
+    const int64_t row = i * set.panel_rows;
+    products.pack(w.row(row), w.row_bytes(), w.rows - row, w.cols, to + i * bytes);
+  });
+  w.panels = to;
+}
+
 void packed_gemm(ConstMat x, std::span<const PackedMatrix> w, Mat y, Write write) {
   const ActivationBlock* quantized = nullptr;
   int64_t columns = 0;
@@ -136,31 +141,33 @@ void packed_gemm(ConstMat x, std::span<const PackedMatrix> w, Mat y, Write write
     if (m.empty()) continue;
     AXL_CHECK(m.cols == x.cols && packed_gemm_reads(m.type));
     columns += m.rows;
-    if (!is_plain(m.type) && !quantized && x.rows > 0) quantized = quantize(x);
+    if (is_plain(m.type)) continue;
+    AXL_CHECK(m.panels);
+    if (!quantized && x.rows > 0) quantized = quantize(x);
   }
   AXL_CHECK(x.rows == y.rows && columns == y.cols);
   if (x.rows == 0) return;
   const PackedProducts& set = detail::chosen_packed_products();
   const bool add = write == Write::kAdd, many = x.rows >= kManyRows;
-  const bool decode = many && (!quantized || !set.q8_0.many);
-  const ConstMat decoded_x = decode && quantized ? rounded(x, quantized) : x;
   const auto rows_of = [&](const PackedMatrix& m) {
-    if (decode) return kDecodedRows;
+    if (many && is_plain(m.type)) return kDecodedRows;
     const int64_t rows = (many ? kTileBytesOfMany : kTileBytes) / m.row_bytes();
     return std::max(kTileMultiple, rows / kTileMultiple * kTileMultiple);
   };
   for_each_tile(w, rows_of, [&](const Tile& t) {
-    const std::byte* first = t.w->row(t.begin);
-    const int64_t row_bytes = t.w->row_bytes(), rows = t.end - t.begin;
+    const PackedMatrix& m = *t.w;
+    const int64_t rows = t.end - t.begin;
     float* out = y.data + t.column;
-    if (decode)
-      multiply_decoded(t, is_plain(t.w->type) ? x : decoded_x, y, write);
-    else if (is_plain(t.w->type))
-      plain_product(set, t.w->type)(PlainProduct{first, row_bytes, rows, x.cols, x.data, x.stride,
-                                                 x.rows, out, y.stride, add});
-    else
-      coded_product(set, t.w->type, x.rows)(
-          CodedProduct{first, row_bytes, rows, x.cols, quantized, x.rows, out, y.stride, add});
+    if (!is_plain(m.type)) {
+      const PackedProducts::Coded& products = coded_products(set, m.type);
+      const std::byte* panels = m.panels + t.begin / set.panel_rows * products.panel_bytes(m.cols);
+      products.multiply({panels, rows, m.cols, quantized, x.rows, out, y.stride, add});
+    } else if (many) {
+      multiply_decoded(t, x, y, write);
+    } else {
+      plain_product(set, m.type)(PlainProduct{m.row(t.begin), m.row_bytes(), rows, m.cols, x.data,
+                                              x.stride, x.rows, out, y.stride, add});
+    }
   });
 }
 

@@ -31,14 +31,14 @@ __attribute__((target("avx2"))) void quantize_block(const float* x, int64_t b,
   const __m256i twos = _mm256_maddubs_epi16(_mm256_set1_epi8(1), in_order);
   const __m256i fours = _mm256_madd_epi16(twos, _mm256_set1_epi16(1));
   _mm256_store_si256(reinterpret_cast<__m256i*>(to.q + 32 * b), in_order);
-  _mm256_store_si256(reinterpret_cast<__m256i*>(to.offset + 8 * b),
-                     _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_slli_epi32(fours, 7)));
-  to.scale[b] = to.half_scale[2 * b] = to.half_scale[2 * b + 1] = unit;
+  to.scale[b] = unit;
   __m256i halves = _mm256_add_epi32(fours, _mm256_shuffle_epi32(fours, 0x4e));
   halves = _mm256_add_epi32(halves, _mm256_shuffle_epi32(halves, 0xb1));
-  to.half_sum[2 * b] = _mm256_cvtsi256_si32(halves);
-  to.half_sum[2 * b + 1] = _mm256_extract_epi32(halves, 4);
-  to.sum[b] = unit * static_cast<float>(to.half_sum[2 * b] + to.half_sum[2 * b + 1]);
+  const int first = _mm256_cvtsi256_si32(halves), second = _mm256_extract_epi32(halves, 4);
+  to.less_32[2 * b] = -32 * first;
+  to.less_32[2 * b + 1] = -32 * second;
+  to.less_128[b] = -128 * (first + second);
+  to.sum[b] = unit * static_cast<float>(first + second);
 }
 
 }  // namespace

@@ -151,6 +151,24 @@ ModelConfig quantized_config(const GgufFile& file) {
   return model_config_from_json(file.get<std::string>(kConfigKey), file.path().string());
 }
 
+/// Lets the matrices that products read, coded in blocks, have panels.
+void pack_all_panels(const std::vector<Parameter>& parameters, StoredParameters& stored) {
+  const auto in_products = [](Role role) {
+    return role == Role::kMatrix || role == Role::kResidualOutput || role == Role::kOutput;
+  };
+  int64_t bytes = 0;
+  for (size_t i = 0; i < parameters.size(); ++i)
+    if (in_products(parameters[i].role)) bytes += panel_bytes(stored.parameters[i]);
+  stored.panels = Buffer(bytes);
+  auto* next = static_cast<std::byte*>(stored.panels.data());
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    PackedMatrix& w = stored.parameters[i];
+    if (!in_products(parameters[i].role) || panel_bytes(w) == 0) continue;
+    pack_panels(w, next);
+    next += panel_bytes(w);
+  }
+}
+
 Model load_quantized(std::shared_ptr<const GgufFile> file) {
   const ModelConfig config = quantized_config(*file);
   file->verify_checksum();
@@ -163,6 +181,8 @@ Model load_quantized(std::shared_ptr<const GgufFile> file) {
     throw Error(format("{}: holds {} tensors, where its axl.config describes {}",
                        file->path().string(), file->tensors().size(),
                        stored.parameters.size() + stored.slots.size()));
+  pack_all_panels(parameters, stored);
+  file->forget_pages();  // embeddings, and little else, are still read there
   stored.owner = std::move(file);
   return Model(config, std::move(stored));
 }

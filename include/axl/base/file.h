@@ -19,6 +19,9 @@ class MappedFile {
   MappedFile& operator=(MappedFile&& other) noexcept;
 
   std::string_view bytes() const { return {data_, size_}; }
+  /// The process no longer counts what it has read so far as its memory; reading it again maps it
+  /// again.
+  void forget_pages() const;
 
  private:
   const char* data_ = nullptr;

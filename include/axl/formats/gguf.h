@@ -90,6 +90,8 @@ class GgufFile {
   void verify_checksum() const;
   const std::filesystem::path& path() const { return path_; }
   std::string_view bytes() const { return bytes_; }  ///< all of it
+  /// See MappedFile; nothing happens to bytes in memory.
+  void forget_pages() const;
 
  private:
   GgufFile(const std::filesystem::path& path, std::shared_ptr<const MappedFile> mapped);
@@ -100,6 +102,7 @@ class GgufFile {
 
   std::filesystem::path path_;
   std::shared_ptr<const void> owner_;
+  const MappedFile* mapped_ = nullptr;  ///< the owner, where it is a file mapped for this object
   std::string_view bytes_;
   GgufMetadata metadata_;
   std::map<std::string, Tensor> tensors_;

@@ -7,14 +7,13 @@
 #include "axl/tensor/packed.h"
 #include "axl/tensor/view.h"
 
-/// Products with weights that stay coded as their file has them (tensor/packed.h).
+/// Products with weights that stay coded (tensor/packed.h).
 ///
 /// For block-coded weights a row of activations is rounded to 8 bits in blocks of 32 neighbours
 /// that share the scale max|x| / 127, and sums within a block are integers: exact, so that every
-/// instruction set gives the same bits. Plain f32, f16 and bf16 weights multiply f32 activations.
-/// With many rows of activations weights are decoded once for all of them: by kernels of our own
-/// for block-coded ones where the CPU has VNNI, else to f32, which the GEMM then multiplies by the
-/// same (rounded) activations.
+/// instruction set gives the same bits. Their rows are interleaved once, when a model is loaded
+/// (pack_panels): products read nothing else. Plain f32, f16 and bf16 weights multiply f32
+/// activations, row by row, or by the GEMM after decoding where x has many rows.
 namespace axl {
 
 /// The types that packed_gemm multiplies: f32, f16, bf16, q8_0, q4_k, q6_k.
@@ -23,10 +22,17 @@ bool packed_gemm_reads(ElementType type);
 /// "avx512_vnni", or "avx2" where the CPU lacks it or AXL_ISA says so.
 const char* packed_gemm_isa();
 
+/// Bytes that pack_panels needs for a matrix, a multiple of 64; 0 for plain weights, which are
+/// multiplied as they are.
+int64_t panel_bytes(const PackedMatrix& w);
+/// Interleaves the rows of a block-coded matrix as the chosen instruction set multiplies them. `to`
+/// is zeroed memory of panel_bytes(w), which w points to afterwards and does not own.
+void pack_panels(PackedMatrix& w, std::byte* to);
+
 /// y = x Wᵀ, or y += …; x [R, K], y [R, N]. W [N, K] is given as consecutive runs of its rows, all
-/// of width K; empty runs are skipped. y aliases nothing. An element of y depends on its own rows
-/// of x and W alone and not on the number of threads. For few rows R it does not depend on R; for
-/// many it is summed in another order, which may follow R.
+/// of width K; empty runs are skipped; those of block-coded rows have panels. y aliases nothing. An
+/// element of y depends on its own rows of x and W alone and not on the number of threads. For
+/// block-coded weights it does not depend on R either, nor for plain ones with few rows.
 void packed_gemm(ConstMat x, std::span<const PackedMatrix> w, Mat y, Write write);
 
 /// out[r] = row ids[r] of a bf16 table, added; nothing where ids[r] is negative. out [R,
@@ -39,21 +45,21 @@ namespace detail {
 struct alignas(64) ActivationBlock {
   static constexpr int64_t kElements = 256;
   int8_t q[256];
-  int32_t offset[64];    ///< −128 · the sum of 4 neighbours of q
-  int32_t half_sum[16];  ///< Σ q of half a block
-  float half_scale[16];  ///< of half a block: that of its block
-  float scale[8];        ///< of a block
-  float sum[8];          ///< of a block: scale · Σ q
+  int32_t less_128[8];  ///< −128 Σ q of a block
+  int32_t less_32[16];  ///< −32 Σ q of half a block
+  float scale[8];       ///< of a block
+  float sum[8];         ///< of a block: scale · Σ q
 };
 
-/// Rows of activations for which weights are worth unpacking.
+/// Rows of activations for which plain weights are worth decoding.
 inline constexpr int64_t kManyRows = 16;
 
-/// y [x_rows, rows] = x Wᵀ, or +=, on the calling thread: rows of W follow each other at row_bytes,
-/// of x at x_stride elements (PlainProduct) or as whole ActivationBlocks (CodedProduct).
+/// y [x_rows, rows] = x Wᵀ, or +=, on the calling thread: W as consecutive panels and x as whole
+/// ActivationBlocks (CodedProduct), or rows of W at row_bytes and of x at x_stride elements
+/// (PlainProduct).
 struct CodedProduct {
-  const std::byte* w;
-  int64_t row_bytes, rows, cols;
+  const std::byte* panels;
+  int64_t rows, cols;
   const ActivationBlock* x;
   int64_t x_rows;
   float* y;
@@ -73,9 +79,13 @@ struct PlainProduct {
 /// The products of one instruction set.
 struct PackedProducts {
   const char* isa;
+  int64_t panel_rows;  ///< rows of W that a panel interleaves
   struct Coded {
-    void (*few)(const CodedProduct&);
-    void (*many)(const CodedProduct&);  ///< for kManyRows rows of x and more, or null
+    int64_t (*panel_bytes)(int64_t cols);
+    /// One panel of rows from `row` on, `rows` of them or as many as it holds, into zeroed memory.
+    void (*pack)(const std::byte* row, int64_t row_bytes, int64_t rows, int64_t cols,
+                 std::byte* panel);
+    void (*multiply)(const CodedProduct&);
   };
   Coded q8_0, q4_k, q6_k;
   void (*bf16)(const PlainProduct&);
@@ -86,8 +96,8 @@ struct PackedProducts {
 std::span<const PackedProducts> packed_products();
 /// The one that kernel_isa() allows.
 const PackedProducts& chosen_packed_products();
-/// A row of one of the types that packed_gemm_reads.
-void decode_packed_row(ElementType type, const std::byte* w, int64_t cols, float* out);
+/// A row of f32, f16 or bf16.
+void decode_plain_row(ElementType type, const std::byte* w, int64_t cols, float* out);
 /// Rounds a row of activations to 8 bits.
 void quantize_activations(const float* x, int64_t cols, ActivationBlock* out);
 

@@ -58,6 +58,7 @@ struct PackedMatrix {
   ElementType type = ElementType::kF32;
   const std::byte* data = nullptr;
   int64_t rows = 0, cols = 0;
+  const std::byte* panels = nullptr;  ///< the rows once more, as products read them, or null
 
   bool empty() const { return data == nullptr; }
   int64_t row_bytes() const {

@@ -1,0 +1,249 @@
+// Products of block-coded rows of weights, compiled once per instruction set by packed_products.cc,
+// which defines AXL_TARGET, the vector operations and the namespace around this file. Everything
+// here is static and takes its helpers from the same inclusion, so that no instruction leaks into
+// another set's code.
+//
+// A *panel* is kLanes rows of W, interleaved: four neighbours of each row side by side, so that one
+// instruction multiplies them by four neighbours of x, and the lanes of a register are elements of
+// y. Nothing is summed across lanes, a panel is read from its first byte to its last, and it is as
+// large as the rows were (q4_k: 3 % larger). llama.cpp interleaves for the same reasons.
+//
+// An element of y is summed in the same order whatever the instruction set and the number of rows
+// of x: block after block, each of which is summed as an integer.
+
+/// Blocks have 32 elements; 8 of them share an ActivationBlock.
+constexpr int64_t blocks_in(int64_t cols) { return (cols + 31) / 32; }
+constexpr int64_t pieces_in(int64_t cols) { return (cols + 255) / 256; }
+
+// ---- What panels hold ---------------------------------------------------------------------------
+//
+// pack() interleaves rows as GGUF files have them; a row that is not there counts as zeros. Of
+// block b, which is the (b % 8)th of its piece, codes() are elements 4 g to 4 g + 3 of each row,
+// and scale() is that of half h of it. What dot() wants added for codes that are stored with an
+// offset is in start().
+
+/// Puts `count` bytes of a row into `lane`, four by four, less the bits that `flip` has.
+inline void interleave(const std::byte* from, int64_t count, int lane, std::byte* to,
+                       uint32_t flip = 0) {
+  for (int64_t i = 0; i < count; i += 4) {
+    uint32_t four;
+    __builtin_memcpy(&four, from + i, 4);
+    four ^= flip;
+    __builtin_memcpy(to + i * kLanes + 4 * lane, &four, 4);
+  }
+}
+inline void put_half(const std::byte* from, int lane, std::byte* to) {
+  __builtin_memcpy(to + 2 * lane, from, 2);
+}
+
+/// For each pair of blocks: [block][lane] scales in f16, then [block][g][lane][4] codes.
+struct Q8Panel {
+  static constexpr int kScales = 1;  // of a block
+  static constexpr bool kHasMinima = false, kReadStraight = true;
+  static constexpr int kBlockScales = 2 * kLanes, kBlockCodes = 32 * kLanes,
+                       kBytes = 2 * (kBlockScales + kBlockCodes);
+  const std::byte* panel;
+
+  static constexpr int64_t bytes(int64_t cols) { return kBytes * ((blocks_in(cols) + 1) / 2); }
+  static void pack(const std::byte* row, int64_t cols, int lane, std::byte* panel) {
+    for (int64_t b = 0; b < blocks_in(cols); ++b, row += 34) {
+      std::byte* pair = panel + b / 2 * kBytes;
+      put_half(row, lane, pair + b % 2 * kBlockScales);
+      interleave(row + 2, 32, lane, pair + 2 * kBlockScales + b % 2 * kBlockCodes, kFlippedSigns);
+    }
+  }
+
+  AXL_INLINE Q8Panel at(const std::byte* panel) { return {panel}; }
+};
+AXL_INLINE SignedCodes codes(const Q8Panel& p, int64_t b, int g) {
+  return signed_codes(load_codes(p.panel + b / 2 * Q8Panel::kBytes + 2 * Q8Panel::kBlockScales +
+                                 (b % 2 * 8 + g) * 4 * kLanes));
+}
+AXL_INLINE Floats scale(const Q8Panel& p, int64_t b, int) {
+  return load_halves(p.panel + b / 2 * Q8Panel::kBytes + b % 2 * Q8Panel::kBlockScales);
+}
+AXL_INLINE Ints start(const Q8Panel&, const ActivationBlock& x, int64_t b, int) {
+  return signed_start(x.less_128[b % 8]);
+}
+
+/// For each 256 elements: unit and unit of the minima, in f16; [block][lane] scales, then minima,
+/// of a byte each; [pair of blocks][g][lane][4] pairs of codes.
+struct Q4Panel {
+  static constexpr int kScales = 1;
+  static constexpr bool kHasMinima = true, kReadStraight = true;
+  static constexpr int kMinUnits = 2 * kLanes, kBlockScales = 4 * kLanes,
+                       kBlockMinima = 12 * kLanes, kCodes = 20 * kLanes, kBytes = 148 * kLanes;
+  const std::byte* panel;
+
+  static constexpr int64_t bytes(int64_t cols) { return kBytes * pieces_in(cols); }
+  static void pack(const std::byte* row, int64_t cols, int lane, std::byte* panel) {
+    for (int64_t i = 0; i < pieces_in(cols); ++i, row += 144, panel += kBytes) {
+      put_half(row, lane, panel);
+      put_half(row + 2, lane, panel + kMinUnits);
+      // Eight 6-bit scales and minima in 12 bytes: the first four of each in the low bits of bytes
+      // 0-3 and 4-7, the others in the nibbles of 8-11 and the high bits of 0-3 and 4-7.
+      const auto* s = reinterpret_cast<const uint8_t*>(row + 4);
+      for (int b = 0; b < 8; ++b) {
+        const int scale = b < 4 ? s[b] & 63 : (s[b + 4] & 15) | s[b - 4] >> 6 << 4;
+        const int minimum = b < 4 ? s[b + 4] & 63 : s[b + 4] >> 4 | s[b] >> 6 << 4;
+        panel[kBlockScales + kLanes * b + lane] = static_cast<std::byte>(scale);
+        panel[kBlockMinima + kLanes * b + lane] = static_cast<std::byte>(minimum);
+      }
+      interleave(row + 16, 128, lane, panel + kCodes);
+    }
+  }
+
+  AXL_INLINE Q4Panel at(const std::byte* panel) { return {panel}; }
+  AXL_INLINE const std::byte* piece(const Q4Panel& p, int64_t b) {
+    return p.panel + b / 8 * kBytes;
+  }
+};
+AXL_INLINE SmallCodes codes(const Q4Panel& p, int64_t b, int g) {
+  const int64_t pair = b % 8 / 2;
+  return nibbles(load_codes(Q4Panel::piece(p, b) + Q4Panel::kCodes + (8 * pair + g) * 4 * kLanes),
+                 b % 2 * 4);
+}
+AXL_INLINE Floats scale(const Q4Panel& p, int64_t b, int) {
+  const std::byte* piece = Q4Panel::piece(p, b);
+  return times(load_halves(piece), load_bytes(piece + Q4Panel::kBlockScales + b % 8 * kLanes));
+}
+AXL_INLINE Floats minimum(const Q4Panel& p, int64_t b) {
+  const std::byte* piece = Q4Panel::piece(p, b);
+  return times(load_halves(piece + Q4Panel::kMinUnits),
+               load_bytes(piece + Q4Panel::kBlockMinima + b % 8 * kLanes));
+}
+AXL_INLINE Ints start(const Q4Panel&, const ActivationBlock&, int64_t, int) { return no_ints(); }
+
+/// For each 256 elements: unit in f16; [half of a block][lane] scales of a byte each; the codes'
+/// low nibbles and high two bits, [g][lane][4] in both, in the order of the file: of the four
+/// blocks of 128 elements, the first and third share nibbles, the second and fourth too, and all
+/// four the bytes of high bits.
+struct Q6Panel {
+  static constexpr int kScales = 2;
+  static constexpr bool kHasMinima = false, kReadStraight = false;
+  static constexpr int kHalfScales = 4 * kLanes, kLow = 20 * kLanes, kHigh = 148 * kLanes,
+                       kBytes =
+                           212 * kLanes;  // the unit takes four bytes, so that codes are aligned
+  const std::byte* panel;
+
+  static constexpr int64_t bytes(int64_t cols) { return kBytes * pieces_in(cols); }
+  static void pack(const std::byte* row, int64_t cols, int lane, std::byte* panel) {
+    for (int64_t i = 0; i < pieces_in(cols); ++i, row += 210, panel += kBytes) {
+      put_half(row + 208, lane, panel);
+      for (int s = 0; s < 16; ++s) panel[kHalfScales + kLanes * s + lane] = row[192 + s];
+      interleave(row, 128, lane, panel + kLow);
+      interleave(row + 128, 64, lane, panel + kHigh);
+    }
+  }
+
+  AXL_INLINE Q6Panel at(const std::byte* panel) { return {panel}; }
+  AXL_INLINE const std::byte* piece(const Q6Panel& p, int64_t b) {
+    return p.panel + b / 8 * kBytes;
+  }
+};
+AXL_INLINE SmallCodes codes(const Q6Panel& p, int64_t b, int g) {
+  const std::byte* piece = Q6Panel::piece(p, b);
+  const int64_t half = b % 8 / 4, quarter = b % 4;
+  const int64_t low = 2 * half + quarter % 2;
+  return with_high_bits(
+      nibbles(load_codes(piece + Q6Panel::kLow + (8 * low + g) * 4 * kLanes), quarter / 2 * 4),
+      load_codes(piece + Q6Panel::kHigh + (8 * half + g) * 4 * kLanes), quarter * 2);
+}
+AXL_INLINE Floats scale(const Q6Panel& p, int64_t b, int half) {
+  const std::byte* piece = Q6Panel::piece(p, b);
+  return times(load_halves(piece),
+               load_signed_bytes(piece + Q6Panel::kHalfScales + (b % 8 * 2 + half) * kLanes));
+}
+AXL_INLINE Ints start(const Q6Panel&, const ActivationBlock& x, int64_t b, int half) {
+  return all_ints(x.less_32[b % 8 * 2 + half]);
+}
+
+// ---- Products -----------------------------------------------------------------------------------
+
+/// Asks for a block that comes kAhead bytes later. With one row of x panels pass as fast as memory
+/// gives them, and the CPU fetches ahead on its own: asking would cost a third. Where arithmetic
+/// slows the reading down, or a panel is not read straight on (q6_k), it stops to do so: asking
+/// gains a quarter, and with q6_k three times (two Zen 4 cores).
+template <class Panel>
+AXL_INLINE void prefetch_after(const Panel& w, int64_t b) {
+  constexpr int64_t kAhead = 4096, kBlockBytes = Panel::bytes(256) / 8;
+  const auto* from = reinterpret_cast<const char*>(w.panel) + b * kBlockBytes + kAhead;
+#pragma GCC unroll 9
+  for (int64_t i = 0; i < kBlockBytes; i += 64) _mm_prefetch(from + i, _MM_HINT_T0);
+}
+
+/// Adds block b: row j's piece of x is x[j · x_stride].
+template <class Panel, int kXRows>
+AXL_INLINE void add_block(const Panel& w, int64_t b, const ActivationBlock* x, int64_t x_stride,
+                          Floats (&sums)[kXRows]) {
+  constexpr int kGroups = 8 / Panel::kScales;  // of four neighbours that share a scale
+#pragma GCC unroll 2
+  for (int half = 0; half < Panel::kScales; ++half) {
+    Ints dots[kXRows];
+#pragma GCC unroll 8
+    for (int j = 0; j < kXRows; ++j) dots[j] = start(w, x[j * x_stride], b, half);
+#pragma GCC unroll 8
+    for (int g = kGroups * half; g < kGroups * (half + 1); ++g) {
+      const auto c = codes(w, b, g);
+#pragma GCC unroll 8
+      for (int j = 0; j < kXRows; ++j)
+        dots[j] = dot(dots[j], c, x[j * x_stride].q + b % 8 * 32 + 4 * g);
+    }
+    const Floats s = scale(w, b, half);
+#pragma GCC unroll 8
+    for (int j = 0; j < kXRows; ++j)
+      sums[j] = add_products(sums[j], floats(dots[j]),
+                             times(s, all_floats(x[j * x_stride].scale[b % 8])));
+  }
+  if constexpr (Panel::kHasMinima) {
+    const Floats m = minimum(w, b);
+#pragma GCC unroll 8
+    for (int j = 0; j < kXRows; ++j)
+      sums[j] = less_products(sums[j], m, all_floats(x[j * x_stride].sum[b % 8]));
+  }
+}
+
+/// kXRows rows of x from row r on with one panel, whose first row gives column n of y.
+template <class Panel, int kXRows>
+AXL_TARGET static void multiply_panel(const std::byte* panel, const CodedProduct& p, int64_t n,
+                                      int64_t r) {
+  const Panel w = Panel::at(panel);
+  const int64_t blocks = blocks_in(p.cols), x_stride = pieces_in(p.cols);
+  const ActivationBlock* x = p.x + r * x_stride;
+  Floats sums[kXRows];
+#pragma GCC unroll 8
+  for (int j = 0; j < kXRows; ++j) sums[j] = all_floats(0);
+  for (int64_t b = 0; b < blocks; ++b) {
+    if constexpr (kXRows > 1 || !Panel::kReadStraight) prefetch_after(w, b);
+    add_block<Panel>(w, b, x + b / 8, x_stride, sums);
+  }
+  float* y = p.y + r * p.y_stride + n;
+#pragma GCC unroll 8
+  for (int j = 0; j < kXRows; ++j) store(sums[j], y + j * p.y_stride, p.rows - n, p.add);
+}
+
+template <class Panel>
+AXL_TARGET static void multiply_coded(const CodedProduct& p) {
+  const std::byte* panel = p.panels;
+  for (int64_t n = 0; n < p.rows; n += kLanes, panel += Panel::bytes(p.cols)) {
+    int64_t r = 0;
+    for (; r + kMostXRows <= p.x_rows; r += kMostXRows)
+      multiply_panel<Panel, kMostXRows>(panel, p, n, r);
+    if (p.x_rows - r >= 4 && kMostXRows > 4) multiply_panel<Panel, 4>(panel, p, n, r), r += 4;
+    if (p.x_rows - r >= 2) multiply_panel<Panel, 2>(panel, p, n, r), r += 2;
+    if (p.x_rows - r >= 1) multiply_panel<Panel, 1>(panel, p, n, r);
+  }
+}
+
+/// The panel of rows from `row` on; rows beyond `rows` are zeros, as the memory was.
+template <class Panel>
+static void pack_panel(const std::byte* row, int64_t row_bytes, int64_t rows, int64_t cols,
+                       std::byte* panel) {
+  for (int lane = 0; lane < kLanes && lane < rows; ++lane)
+    Panel::pack(row + lane * row_bytes, cols, lane, panel);
+}
+
+template <class Panel>
+constexpr PackedProducts::Coded coded_products() {
+  return {Panel::bytes, pack_panel<Panel>, multiply_coded<Panel>};
+}

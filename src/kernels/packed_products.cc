@@ -1,0 +1,284 @@
+#include <immintrin.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "axl/kernels/packed_gemm.h"
+#include "axl/tensor/arena.h"
+
+// GCC 12 takes the undefined registers of its own intrinsics for mistakes of ours (its bug 105593).
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
+
+// What coded_panels.inl and plain_rows.inl need of an instruction set.
+
+#define AXL_INLINE AXL_TARGET static inline __attribute__((always_inline))
+
+namespace axl::detail {
+namespace {
+
+namespace avx2 {
+#define AXL_TARGET __attribute__((target("avx2,fma,f16c")))
+
+// ---- For panels
+
+constexpr int kLanes = 8;              // rows of W that one register covers
+constexpr int kMostXRows = 4;          // rows of x whose sums stay in registers
+constexpr uint32_t kFlippedSigns = 0;  // of each byte of q8_0
+
+using Floats = __m256;
+using Ints = __m256i;
+struct SmallCodes {  // below 64
+  __m256i w;
+};
+struct SignedCodes {
+  __m256i w, magnitude;
+};
+
+AXL_INLINE __m256i load_codes(const std::byte* p) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+}
+AXL_INLINE SignedCodes signed_codes(__m256i w) { return {w, _mm256_abs_epi8(w)}; }
+/// The nibbles that begin at bit `from`, 0 or 4, of each byte.
+AXL_INLINE SmallCodes nibbles(__m256i q, int64_t from) {
+  return {_mm256_and_si256(_mm256_srl_epi16(q, _mm_cvtsi64_si128(from)), _mm256_set1_epi8(15))};
+}
+/// Adds the two bits that begin at bit `from` of each byte, as bits 4 and 5.
+AXL_INLINE SmallCodes with_high_bits(SmallCodes low, __m256i q, int64_t from) {
+  const __m256i bits =
+      _mm256_and_si256(_mm256_srl_epi16(q, _mm_cvtsi64_si128(from)), _mm256_set1_epi8(3));
+  return {_mm256_or_si256(low.w, _mm256_slli_epi16(bits, 4))};
+}
+AXL_INLINE __m256i four_of(const int8_t* x) {
+  int32_t four;
+  __builtin_memcpy(&four, x, sizeof(four));
+  return _mm256_set1_epi32(four);
+}
+// Neighbouring products are added in pairs of 16 bits, which they fit: 2 · 63 · 127 for small
+// codes, 2 · 128 · 127 for signed ones, made unsigned by giving their signs to x.
+AXL_INLINE Ints add_pairs(Ints sum, __m256i pairs) {
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+/// sum + the products of four neighbours of each row.
+AXL_INLINE Ints dot(Ints sum, SmallCodes c, const int8_t* x) {
+  return add_pairs(sum, _mm256_maddubs_epi16(c.w, four_of(x)));
+}
+AXL_INLINE Ints dot(Ints sum, SignedCodes c, const int8_t* x) {
+  return add_pairs(sum, _mm256_maddubs_epi16(c.magnitude, _mm256_sign_epi8(four_of(x), c.w)));
+}
+AXL_INLINE Ints no_ints() { return _mm256_setzero_si256(); }
+AXL_INLINE Ints all_ints(int32_t x) { return _mm256_set1_epi32(x); }
+AXL_INLINE Ints signed_start(int32_t) { return no_ints(); }
+AXL_INLINE Floats floats(Ints x) { return _mm256_cvtepi32_ps(x); }
+AXL_INLINE Floats all_floats(float x) { return _mm256_set1_ps(x); }
+AXL_INLINE Floats load_halves(const std::byte* p) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+AXL_INLINE Ints load_bytes(const std::byte* p) {
+  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+}
+AXL_INLINE Ints load_signed_bytes(const std::byte* p) {
+  return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+}
+AXL_INLINE Floats times(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
+AXL_INLINE Floats times(Floats a, Ints b) { return _mm256_mul_ps(a, _mm256_cvtepi32_ps(b)); }
+AXL_INLINE Floats add_products(Floats sum, Floats a, Floats b) {
+  return _mm256_fmadd_ps(a, b, sum);
+}
+AXL_INLINE Floats less_products(Floats sum, Floats a, Floats b) {
+  return _mm256_fnmadd_ps(a, b, sum);
+}
+/// To the first `count` of y's elements, or all that there are lanes.
+AXL_INLINE void store(Floats sums, float* y, int64_t count, bool add) {
+  if (count >= kLanes)
+    return _mm256_storeu_ps(y, add ? _mm256_add_ps(_mm256_loadu_ps(y), sums) : sums);
+  alignas(32) float out[kLanes];
+  _mm256_store_ps(out, sums);
+  for (int64_t i = 0; i < count; ++i) y[i] = add ? y[i] + out[i] : out[i];
+}
+
+#include "coded_panels.inl"
+
+// ---- For plain rows
+
+constexpr int kActivationRows = 1;  // of a register tile: sixteen registers hold no more
+
+struct Sums {
+  __m256 first, second;
+};
+AXL_INLINE Sums zero_sums() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+AXL_INLINE __m256 halves_added(Sums s) { return _mm256_add_ps(s.first, s.second); }
+
+/// Sixteen products added to sixteen sums; w are values.
+AXL_INLINE Sums values_of_bf16(const std::byte* w) {
+  const __m256i bits = load_codes(w);
+  return {_mm256_castsi256_ps(
+              _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm256_castsi256_si128(bits)), 16)),
+          _mm256_castsi256_ps(
+              _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm256_extracti128_si256(bits, 1)), 16))};
+}
+AXL_INLINE Sums values_of_f16(const std::byte* w) {
+  const __m256i bits = load_codes(w);
+  return {_mm256_cvtph_ps(_mm256_castsi256_si128(bits)),
+          _mm256_cvtph_ps(_mm256_extracti128_si256(bits, 1))};
+}
+AXL_INLINE Sums values_of_f32(const std::byte* w) {
+  const auto* p = reinterpret_cast<const float*>(w);
+  return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
+}
+AXL_INLINE Sums add_products(Sums sum, Sums w, const float* x) {
+  return {_mm256_fmadd_ps(w.first, _mm256_loadu_ps(x), sum.first),
+          _mm256_fmadd_ps(w.second, _mm256_loadu_ps(x + 8), sum.second)};
+}
+
+#include "plain_rows.inl"
+
+/// The values of a row.
+template <class Row>
+AXL_TARGET static void decode_plain(const std::byte* w, int64_t cols, float* out) {
+  for (int64_t i = 0; i < cols; i += 16) {
+    alignas(32) float values[16];
+    alignas(32) std::byte last[64] = {};
+    const int64_t count = cols - i < 16 ? cols - i : 16;
+    const std::byte* from = w + i * Row::kBytes;
+    if (count < 16) __builtin_memcpy(last, from, count * Row::kBytes), from = last;
+    const Sums v = values_of(Row(), from);
+    _mm256_store_ps(values, v.first);
+    _mm256_store_ps(values + 8, v.second);
+    __builtin_memcpy(out + i, values, count * sizeof(float));
+  }
+}
+#undef AXL_TARGET
+constexpr PackedProducts kProducts{
+    .isa = "avx2",
+    .panel_rows = kLanes,
+    .q8_0 = coded_products<Q8Panel>(),
+    .q4_k = coded_products<Q4Panel>(),
+    .q6_k = coded_products<Q6Panel>(),
+    .bf16 = multiply_plain<Bf16Row>,
+    .f16 = multiply_plain<F16Row>,
+    .f32 = multiply_plain<F32Row>,
+};
+}  // namespace avx2
+
+namespace avx512_vnni {
+#define AXL_TARGET \
+  __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
+
+// ---- For panels
+
+constexpr int kLanes = 16;
+constexpr int kMostXRows = 8;
+// Signed codes are made unsigned by adding 128, which for a byte is to flip its sign; what this
+// adds is taken off again by beginning with less_128.
+constexpr uint32_t kFlippedSigns = 0x80808080;
+
+using Floats = __m512;
+using Ints = __m512i;
+using SmallCodes = __m512i;
+using SignedCodes = __m512i;
+
+AXL_INLINE __m512i load_codes(const std::byte* p) { return _mm512_loadu_si512(p); }
+AXL_INLINE SignedCodes signed_codes(__m512i w) { return w; }
+AXL_INLINE SmallCodes nibbles(__m512i q, int64_t from) {
+  return _mm512_and_si512(_mm512_srl_epi16(q, _mm_cvtsi64_si128(from)), _mm512_set1_epi8(15));
+}
+AXL_INLINE SmallCodes with_high_bits(SmallCodes low, __m512i q, int64_t from) {
+  const __m512i bits =
+      _mm512_and_si512(_mm512_srl_epi16(q, _mm_cvtsi64_si128(from)), _mm512_set1_epi8(3));
+  return _mm512_or_si512(low, _mm512_slli_epi16(bits, 4));
+}
+AXL_INLINE Ints dot(Ints sum, __m512i w, const int8_t* x) {
+  int32_t four;
+  __builtin_memcpy(&four, x, sizeof(four));
+  return _mm512_dpbusd_epi32(sum, w, _mm512_set1_epi32(four));
+}
+AXL_INLINE Ints no_ints() { return _mm512_setzero_si512(); }
+AXL_INLINE Ints all_ints(int32_t x) { return _mm512_set1_epi32(x); }
+AXL_INLINE Ints signed_start(int32_t less_128) { return all_ints(less_128); }
+AXL_INLINE Floats floats(Ints x) { return _mm512_cvtepi32_ps(x); }
+AXL_INLINE Floats all_floats(float x) { return _mm512_set1_ps(x); }
+AXL_INLINE Floats load_halves(const std::byte* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+AXL_INLINE Ints load_bytes(const std::byte* p) {
+  return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+AXL_INLINE Ints load_signed_bytes(const std::byte* p) {
+  return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+AXL_INLINE Floats times(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
+AXL_INLINE Floats times(Floats a, Ints b) { return _mm512_mul_ps(a, _mm512_cvtepi32_ps(b)); }
+AXL_INLINE Floats add_products(Floats sum, Floats a, Floats b) {
+  return _mm512_fmadd_ps(a, b, sum);
+}
+AXL_INLINE Floats less_products(Floats sum, Floats a, Floats b) {
+  return _mm512_fnmadd_ps(a, b, sum);
+}
+AXL_INLINE void store(Floats sums, float* y, int64_t count, bool add) {
+  const auto mask = static_cast<__mmask16>(count >= kLanes ? 0xffff : (1 << count) - 1);
+  if (add) sums = _mm512_add_ps(sums, _mm512_maskz_loadu_ps(mask, y));
+  _mm512_mask_storeu_ps(y, mask, sums);
+}
+
+#include "coded_panels.inl"
+
+// ---- For plain rows
+
+constexpr int kActivationRows = 4;
+
+using Sums = __m512;
+AXL_INLINE Sums zero_sums() { return _mm512_setzero_ps(); }
+AXL_INLINE __m256 halves_added(Sums s) {
+  return _mm256_add_ps(_mm512_castps512_ps256(s), _mm512_extractf32x8_ps(s, 1));
+}
+AXL_INLINE __m256i load_16_halves(const std::byte* p) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+}
+AXL_INLINE Sums values_of_bf16(const std::byte* w) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(load_16_halves(w)), 16));
+}
+AXL_INLINE Sums values_of_f16(const std::byte* w) { return _mm512_cvtph_ps(load_16_halves(w)); }
+AXL_INLINE Sums values_of_f32(const std::byte* w) { return _mm512_loadu_ps(w); }
+AXL_INLINE Sums add_products(Sums sum, Sums w, const float* x) {
+  return _mm512_fmadd_ps(w, _mm512_loadu_ps(x), sum);
+}
+
+#include "plain_rows.inl"
+#undef AXL_TARGET
+constexpr PackedProducts kProducts{
+    .isa = "avx512_vnni",
+    .panel_rows = kLanes,
+    .q8_0 = coded_products<Q8Panel>(),
+    .q4_k = coded_products<Q4Panel>(),
+    .q6_k = coded_products<Q6Panel>(),
+    .bf16 = multiply_plain<Bf16Row>,
+    .f16 = multiply_plain<F16Row>,
+    .f32 = multiply_plain<F32Row>,
+};
+}  // namespace avx512_vnni
+
+constexpr std::array<PackedProducts, 2> kAll = {avx2::kProducts, avx512_vnni::kProducts};
+
+}  // namespace
+
+void decode_plain_row(ElementType type, const std::byte* w, int64_t cols, float* out) {
+  switch (type) {
+    case ElementType::kBF16:
+      return avx2::decode_plain<avx2::Bf16Row>(w, cols, out);
+    case ElementType::kF16:
+      return avx2::decode_plain<avx2::F16Row>(w, cols, out);
+    default:
+      return avx2::decode_plain<avx2::F32Row>(w, cols, out);
+  }
+}
+
+std::span<const PackedProducts> packed_products() {
+  const bool vnni = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                    __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+  return {kAll.data(), vnni ? size_t{2} : size_t{1}};
+}
+
+}  // namespace axl::detail
