@@ -6,6 +6,7 @@
 #include <set>
 
 #include "axl/base/format.h"
+#include "axl/base/parallel.h"
 #include "axl/formats/block_codec.h"
 #include "axl/kernels/packed_gemm.h"
 #include "axl/model/checkpoint.h"
@@ -151,21 +152,36 @@ ModelConfig quantized_config(const GgufFile& file) {
   return model_config_from_json(file.get<std::string>(kConfigKey), file.path().string());
 }
 
-/// Lets the matrices that products read, coded in blocks, have panels.
-void pack_all_panels(const std::vector<Parameter>& parameters, StoredParameters& stored) {
-  const auto in_products = [](Role role) {
-    return role == Role::kMatrix || role == Role::kResidualOutput || role == Role::kOutput;
-  };
+int64_t bytes_in_memory(const PackedMatrix& w) {
+  constexpr int64_t kLine = 64;
+  const int64_t bytes = panel_bytes(w);
+  return bytes > 0 ? bytes : (w.bytes() + kLine - 1) / kLine * kLine;
+}
+
+/// Lets products find their matrices in memory of huge pages: as panels, or plain rows as they are.
+/// Each byte that is generated walks through all of them, and with the small pages of a mapped file
+/// the CPU keeps looking up addresses (axl_300m in q8_0 on Zen 4: 10.4 against 8.6 ms a byte).
+void move_to_memory(const std::vector<Parameter>& parameters, StoredParameters& stored) {
+  std::vector<PackedMatrix*> matrices;
   int64_t bytes = 0;
-  for (size_t i = 0; i < parameters.size(); ++i)
-    if (in_products(parameters[i].role)) bytes += panel_bytes(stored.parameters[i]);
-  stored.panels = Buffer(bytes);
-  auto* next = static_cast<std::byte*>(stored.panels.data());
   for (size_t i = 0; i < parameters.size(); ++i) {
-    PackedMatrix& w = stored.parameters[i];
-    if (!in_products(parameters[i].role) || panel_bytes(w) == 0) continue;
-    pack_panels(w, next);
-    next += panel_bytes(w);
+    const Role role = parameters[i].role;
+    if (role != Role::kMatrix && role != Role::kResidualOutput && role != Role::kOutput) continue;
+    matrices.push_back(&stored.parameters[i]);
+    bytes += bytes_in_memory(*matrices.back());
+  }
+  stored.memory = Buffer(bytes);
+  auto* next = static_cast<std::byte*>(stored.memory.data());
+  for (PackedMatrix* w : matrices) {
+    if (panel_bytes(*w) > 0) {
+      pack_panels(*w, next);
+    } else {
+      const auto row_bytes = static_cast<size_t>(w->row_bytes());
+      parallel_for(w->rows,
+                   [&](int64_t r) { std::memcpy(next + r * row_bytes, w->row(r), row_bytes); });
+      w->data = next;
+    }
+    next += bytes_in_memory(*w);
   }
 }
 
@@ -181,7 +197,7 @@ Model load_quantized(std::shared_ptr<const GgufFile> file) {
     throw Error(format("{}: holds {} tensors, where its axl.config describes {}",
                        file->path().string(), file->tensors().size(),
                        stored.parameters.size() + stored.slots.size()));
-  pack_all_panels(parameters, stored);
+  move_to_memory(parameters, stored);
   file->forget_pages();  // embeddings, and little else, are still read there
   stored.owner = std::move(file);
   return Model(config, std::move(stored));

@@ -18,7 +18,7 @@ struct StoredParameters {
   std::vector<PackedMatrix> parameters;  ///< in the order of the parameter table
   std::vector<const uint32_t*> slots;    ///< of the recall memory, for each of its orders
   std::shared_ptr<const void> owner;     ///< keeps them alive
-  Buffer panels;                         ///< of the matrices that products read
+  Buffer memory;                         ///< of the matrices that products read
 };
 
 /// Follows a backward pass part by part (backward_parts): an optimizer may update a part as soon as
