@@ -2,13 +2,22 @@
 
 #include <gtest/gtest.h>
 
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
 #include <filesystem>
+#include <thread>
 
 #include "axl/base/error.h"
+#include "serve/connection.h"
 #include "serve_testing.h"
 
 namespace axl {
 namespace {
+
+using namespace std::chrono_literals;
 
 class ServeRobustness : public ServedTest {};
 
@@ -23,6 +32,62 @@ testing::AssertionResult is_error(const std::string& body) {
 
 std::string body_of(const std::string& response) {
   return response.substr(std::min(response.size(), response.find("\r\n\r\n") + 4));
+}
+
+/// Two ends of a connection: the server's, impatient, and a client's.
+struct SlowClient {
+  int ends[2];
+  ConnectionTimes times{.idle = 200ms, .receive = 200ms, .stall = 200ms, .whole = 60s};
+  std::atomic<bool> stopping{false};
+  SlowClient() { EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0); }
+  ~SlowClient() { close(ends[0]), close(ends[1]); }
+  void send(std::string_view text) {
+    EXPECT_EQ(::send(ends[1], text.data(), text.size(), 0), ssize_t(text.size()));
+  }
+};
+
+TEST(SlowClients, AHeadThatDoesNotEndIsGivenUp) {
+  SlowClient client;
+  Connection connection(client.ends[0], client.times);
+  client.send("POST /v1/completions HTTP/1.1\r\nHost: a\r\n");
+  EXPECT_EQ(connection.read_head(client.stopping), Connection::Head::kTooSlow);
+}
+
+TEST(SlowClients, SendingABodyByteByByteGainsNoTime) {
+  SlowClient client;
+  Connection connection(client.ends[0], client.times);
+  client.send("POST / HTTP/1.1\r\n\r\n");
+  ASSERT_EQ(connection.read_head(client.stopping), Connection::Head::kReady);
+  std::thread drip([&] {
+    while (::send(client.ends[1], "x", 1, MSG_NOSIGNAL) == 1) std::this_thread::sleep_for(20ms);
+  });
+  char byte;
+  int64_t bytes = 0;
+  while (connection.read(&byte, 1) == 1) ++bytes;  // ends, or the test does not
+  shutdown(client.ends[0], SHUT_RDWR);
+  drip.join();
+  EXPECT_GT(bytes, 0);
+}
+
+TEST(SlowClients, WhoReadsNothingIsGivenUp) {
+  SlowClient client;
+  Connection connection(client.ends[0], client.times);
+  client.send("GET / HTTP/1.1\r\n\r\n");
+  ASSERT_EQ(connection.read_head(client.stopping), Connection::Head::kReady);
+  const std::string answer(1 << 16, 'a');
+  int64_t written = 0;
+  while (true) {  // ends, or the test does not
+    const ssize_t n = connection.write(answer.data(), answer.size());
+    if (n < 0) break;
+    written += n;
+  }
+  EXPECT_GT(written, 0);
+}
+
+TEST(SlowClients, AnIdleConnectionIsClosed) {
+  SlowClient client;
+  Connection connection(client.ends[0], client.times);
+  EXPECT_EQ(connection.read_head(client.stopping), Connection::Head::kClosed);
 }
 
 TEST_F(ServeRobustness, EveryBadRequestGetsItsStatusAndAnErrorObject) {

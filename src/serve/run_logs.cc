@@ -1,7 +1,8 @@
 #include "serve/run_logs.h"
 
+#include <algorithm>
 #include <fstream>
-#include <iterator>
+#include <string_view>
 
 #include "axl/base/format.h"
 
@@ -19,19 +20,41 @@ std::string name_of(const fs::path& directory) {
   return (whole.has_filename() ? whole : whole.parent_path()).filename().string();
 }
 
-/// The last row may be one that is being written.
+/// The number of a column among those that commas part; -1 where there is none of that name.
+int column_of(const std::string& header, std::string_view name) {
+  int column = 0;
+  for (size_t begin = 0; begin <= header.size(); ++column) {
+    const size_t end = std::min(header.size(), header.find(',', begin));
+    if (std::string_view(header).substr(begin, end - begin) == name) return column;
+    begin = end + 1;
+  }
+  return -1;
+}
+
+bool has_value(const std::string& row, int column) {
+  size_t begin = 0;
+  for (; column > 0 && begin < row.size(); --column)
+    begin = std::min(row.size(), row.find(',', begin)) + 1;
+  return column == 0 && begin < row.size() && row[begin] != ',';
+}
+
+/// Whole rows, evenly thinned where they are more than kMostBytes; those with a held-out score, and
+/// the last, always stay. What follows the last line end may be a row that is being written.
 std::string read_rows(std::ifstream& file) {
-  std::string header, cut;
+  std::string header;
   if (!std::getline(file, header) || file.eof()) return "";
   const std::streamoff begin = file.tellg();
   file.seekg(0, std::ios::end);
-  const std::streamoff end = file.tellg();
-  const bool all = end - begin <= kMostBytes;
-  file.seekg(all ? begin : end - kMostBytes);
-  if (!all) std::getline(file, cut);
-  std::string rows{std::istreambuf_iterator<char>(file), {}};
-  rows.resize(rows.find_last_of('\n') + 1);
-  return header + "\n" + rows;
+  const int64_t stride = (file.tellg() - begin) / kMostBytes + 1;
+  file.seekg(begin);
+  const int held_out = column_of(header, "holdout_bpb");
+  std::string rows = header + "\n", row, last;
+  for (int64_t i = 0; std::getline(file, row) && !file.eof(); ++i) {
+    const bool stays = i % stride == 0 || (held_out >= 0 && has_value(row, held_out));
+    if (stays) rows += row + "\n";
+    last = stays ? "" : row + "\n";
+  }
+  return rows + last;
 }
 
 }  // namespace
