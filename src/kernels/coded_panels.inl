@@ -6,7 +6,7 @@
 // A *panel* is kLanes rows of W, interleaved: four neighbours of each row side by side, so that one
 // instruction multiplies them by four neighbours of x, and the lanes of a register are elements of
 // y. Nothing is summed across lanes, a panel is read from its first byte to its last, and it is as
-// large as the rows were (q4_k: 3 % larger). llama.cpp interleaves for the same reasons.
+// large as the rows were (q4_k: 3 % larger, q6_k: 1 %). llama.cpp interleaves for the same reasons.
 //
 // An element of y is summed in the same order whatever the instruction set and the number of rows
 // of x: block after block, each of which is summed as an integer.
@@ -14,6 +14,8 @@
 /// Blocks have 32 elements; 8 of them share an ActivationBlock.
 constexpr int64_t blocks_in(int64_t cols) { return (cols + 31) / 32; }
 constexpr int64_t pieces_in(int64_t cols) { return (cols + 255) / 256; }
+
+AXL_INLINE Floats times(Floats a, Ints b) { return times(a, floats(b)); }
 
 // ---- What panels hold ---------------------------------------------------------------------------
 //
@@ -112,7 +114,7 @@ AXL_INLINE Floats minimum(const Q4Panel& p, int64_t b) {
   return times(load_halves(piece + Q4Panel::kMinUnits),
                load_bytes(piece + Q4Panel::kBlockMinima + b % 8 * kLanes));
 }
-AXL_INLINE Ints start(const Q4Panel&, const ActivationBlock&, int64_t, int) { return no_ints(); }
+AXL_INLINE Ints start(const Q4Panel&, const ActivationBlock&, int64_t, int) { return all_ints(0); }
 
 /// For each 256 elements: unit in f16; [half of a block][lane] scales of a byte each; the codes'
 /// low nibbles and high two bits, [g][lane][4] in both, in the order of the file: of the four

@@ -100,13 +100,12 @@ void gemm_serial(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write,
 
 void gemm(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write, float alpha,
           Precision precision) {
+  check_shapes(ta, a, tb, b, c);
+  if (c.empty()) return;
   const int64_t k = ta == Trans::kNo ? a.cols : a.rows;
-  if (precision == Precision::kBf16 && !c.empty() && k > 0) {
-    check_shapes(ta, a, tb, b, c);
+  if (precision == Precision::kBf16 && k > 0)
     return detail::gemm_bf16(ta, a, tb, b, c, write, alpha);
-  }
-  if (!c.empty() && is_gemv(ta, tb, c, alpha) && k > 0) {
-    check_shapes(ta, a, tb, b, c);
+  if (is_gemv(ta, tb, c, alpha) && k > 0) {
     // Reading the weights is the cost: 64 KiB of them are worth a thread.
     const int64_t rows = std::max<int64_t>(8, (int64_t{64} << 10) / (4 * k) / 8 * 8);
     const int64_t blocks = (b.rows + rows - 1) / rows;
@@ -116,8 +115,6 @@ void gemm(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write, float 
     });
     return;
   }
-  check_shapes(ta, a, tb, b, c);
-  if (c.empty()) return;
   const Grid grid = tile_grid(c.rows, c.cols, k);
   const bool few = c.rows < kFewRows && ta == Trans::kNo && tb == Trans::kYes;
   const auto multiply_tile = [&](int64_t tile) {

@@ -5,7 +5,6 @@
 #include <cstdint>
 
 #include "axl/kernels/packed_gemm.h"
-#include "axl/tensor/arena.h"
 
 // GCC 12 takes the undefined registers of its own intrinsics for mistakes of ours (its bug 105593).
 #if defined(__GNUC__) && !defined(__clang__)
@@ -68,9 +67,8 @@ AXL_INLINE Ints dot(Ints sum, SmallCodes c, const int8_t* x) {
 AXL_INLINE Ints dot(Ints sum, SignedCodes c, const int8_t* x) {
   return add_pairs(sum, _mm256_maddubs_epi16(c.magnitude, _mm256_sign_epi8(four_of(x), c.w)));
 }
-AXL_INLINE Ints no_ints() { return _mm256_setzero_si256(); }
 AXL_INLINE Ints all_ints(int32_t x) { return _mm256_set1_epi32(x); }
-AXL_INLINE Ints signed_start(int32_t) { return no_ints(); }
+AXL_INLINE Ints signed_start(int32_t) { return all_ints(0); }
 AXL_INLINE Floats floats(Ints x) { return _mm256_cvtepi32_ps(x); }
 AXL_INLINE Floats all_floats(float x) { return _mm256_set1_ps(x); }
 AXL_INLINE Floats load_halves(const std::byte* p) {
@@ -83,7 +81,6 @@ AXL_INLINE Ints load_signed_bytes(const std::byte* p) {
   return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
 }
 AXL_INLINE Floats times(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
-AXL_INLINE Floats times(Floats a, Ints b) { return _mm256_mul_ps(a, _mm256_cvtepi32_ps(b)); }
 AXL_INLINE Floats add_products(Floats sum, Floats a, Floats b) {
   return _mm256_fmadd_ps(a, b, sum);
 }
@@ -195,7 +192,6 @@ AXL_INLINE Ints dot(Ints sum, __m512i w, const int8_t* x) {
   __builtin_memcpy(&four, x, sizeof(four));
   return _mm512_dpbusd_epi32(sum, w, _mm512_set1_epi32(four));
 }
-AXL_INLINE Ints no_ints() { return _mm512_setzero_si512(); }
 AXL_INLINE Ints all_ints(int32_t x) { return _mm512_set1_epi32(x); }
 AXL_INLINE Ints signed_start(int32_t less_128) { return all_ints(less_128); }
 AXL_INLINE Floats floats(Ints x) { return _mm512_cvtepi32_ps(x); }
@@ -210,7 +206,6 @@ AXL_INLINE Ints load_signed_bytes(const std::byte* p) {
   return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
 AXL_INLINE Floats times(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
-AXL_INLINE Floats times(Floats a, Ints b) { return _mm512_mul_ps(a, _mm512_cvtepi32_ps(b)); }
 AXL_INLINE Floats add_products(Floats sum, Floats a, Floats b) {
   return _mm512_fmadd_ps(a, b, sum);
 }

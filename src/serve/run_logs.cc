@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <fstream>
 #include <string_view>
+#include <vector>
 
 #include "axl/base/format.h"
+#include "axl/base/text.h"
 
 namespace axl {
 namespace {
@@ -20,24 +22,6 @@ std::string name_of(const fs::path& directory) {
   return (whole.has_filename() ? whole : whole.parent_path()).filename().string();
 }
 
-/// The number of a column among those that commas part; -1 where there is none of that name.
-int column_of(const std::string& header, std::string_view name) {
-  int column = 0;
-  for (size_t begin = 0; begin <= header.size(); ++column) {
-    const size_t end = std::min(header.size(), header.find(',', begin));
-    if (std::string_view(header).substr(begin, end - begin) == name) return column;
-    begin = end + 1;
-  }
-  return -1;
-}
-
-bool has_value(const std::string& row, int column) {
-  size_t begin = 0;
-  for (; column > 0 && begin < row.size(); --column)
-    begin = std::min(row.size(), row.find(',', begin)) + 1;
-  return column == 0 && begin < row.size() && row[begin] != ',';
-}
-
 /// Whole rows, evenly thinned where they are more than kMostBytes; those with a held-out score, and
 /// the last, always stay. What follows the last line end may be a row that is being written.
 std::string read_rows(std::ifstream& file) {
@@ -47,10 +31,13 @@ std::string read_rows(std::ifstream& file) {
   file.seekg(0, std::ios::end);
   const int64_t stride = (file.tellg() - begin) / kMostBytes + 1;
   file.seekg(begin);
-  const int held_out = column_of(header, "holdout_bpb");
+  const std::vector<std::string_view> columns = split(header, ',');
+  const size_t held_out = std::ranges::find(columns, "holdout_bpb") - columns.begin();
   std::string rows = header + "\n", row, last;
   for (int64_t i = 0; std::getline(file, row) && !file.eof(); ++i) {
-    const bool stays = i % stride == 0 || (held_out >= 0 && has_value(row, held_out));
+    const std::vector<std::string_view> cells = split(row, ',');
+    const bool scored = held_out < cells.size() && !cells[held_out].empty();
+    const bool stays = i % stride == 0 || scored;
     if (stays) rows += row + "\n";
     last = stays ? "" : row + "\n";
   }

@@ -8,20 +8,13 @@
 #include "axl/base/error.h"
 #include "axl/base/file.h"
 #include "axl/base/format.h"
+#include "axl/base/text.h"
 
 namespace axl {
 namespace {
 
 constexpr std::string_view kAlpha = "alpha_";
 using Cells = std::vector<std::string_view>;
-
-Cells split(std::string_view text, char separator) {
-  Cells cells;
-  for (size_t end; (end = text.find(separator)) != text.npos; text.remove_prefix(end + 1))
-    cells.push_back(text.substr(0, end));
-  cells.push_back(text);
-  return cells;
-}
 
 class Reader {
  public:

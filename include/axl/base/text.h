@@ -13,6 +13,9 @@ std::string nearest(std::string_view word, const std::vector<std::string>& candi
 /// "; did you mean 'x'?" or "" — to be appended to a message about an unknown word.
 std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates);
 
+/// The parts between separators, which view `text`: "a,,b" -> "a", "", "b"; "" -> "".
+std::vector<std::string_view> split(std::string_view text, char separator);
+
 /// 1536 -> "1.5 KiB".
 std::string human_bytes(double bytes);
 /// 12834560 -> "12.8M".
