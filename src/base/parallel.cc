@@ -41,32 +41,39 @@ void wait_while_equal(const std::atomic<uint32_t>& value, uint32_t old) {
   while (value.load(std::memory_order_acquire) == old) value.wait(old, std::memory_order_acquire);
 }
 
+// Rounds count loops, a loop to a round. The last bit says how its indices are shared.
+uint32_t next_round(uint32_t round, detail::Sharing sharing) {
+  return (round | 1) + 1 + (sharing == detail::Sharing::kNextFree ? 1 : 0);
+}
+bool by_ticket(uint32_t round) { return round & 1; }
+
 struct Loop {
   int64_t n;
-  detail::Sharing sharing;
   detail::LoopBody run;
   const void* body;
 };
 
-/// A Loop that a thread may read while the next one is being written. What it reads then is a
-/// mixture that it must not use; that it is one shows in whatever was closed before the writing
-/// began.
-class SharedLoop {
+/// The loop of a round. A thread may read it while the next one is being written. What it reads
+/// then is a mixture that it must not use; that it is one shows in whatever was taken or closed
+/// before the writing began. All of it lies in one cache line: each that beginning a loop writes
+/// must pass from core to core.
+class alignas(64) SharedLoop {
  public:
-  void store(const Loop& l) {
+  void store(const Loop& l, uint32_t round) {
     n_.store(l.n, std::memory_order_release);
-    sharing_.store(l.sharing, std::memory_order_release);
     run_.store(l.run, std::memory_order_release);
     body_.store(l.body, std::memory_order_release);
+    this->round.store(round, std::memory_order_release);
   }
   Loop load() const {
-    return {n_.load(std::memory_order_acquire), sharing_.load(std::memory_order_acquire),
-            run_.load(std::memory_order_acquire), body_.load(std::memory_order_acquire)};
+    return {n_.load(std::memory_order_acquire), run_.load(std::memory_order_acquire),
+            body_.load(std::memory_order_acquire)};
   }
+
+  std::atomic<uint32_t> round{0};
 
  private:
   std::atomic<int64_t> n_{0};
-  std::atomic<detail::Sharing> sharing_{};
   std::atomic<detail::LoopBody> run_{nullptr};
   std::atomic<const void*> body_{nullptr};
 };
@@ -87,22 +94,19 @@ class Pool {
   }
 
   /// False, and nothing done, when another thread's loop is running.
-  bool run(const Loop& loop) {
+  bool run(const Loop& loop, detail::Sharing sharing) {
     const std::unique_lock lock(mutex_, std::try_to_lock);
     if (!lock) return false;
     start();
-    const uint32_t round = round_.load(std::memory_order_relaxed) + 1;
-    ticket_.store(kClosed, std::memory_order_relaxed);
-    loop_.store(loop);
-    done_.store(0, std::memory_order_relaxed);
-    if (loop.sharing == detail::Sharing::kContiguous)
-      for (Run& run : runs_) run.state.store(open(round), std::memory_order_relaxed);
-    else
-      ticket_.store(uint64_t{round} << 32, std::memory_order_release);
-    round_.store(round, std::memory_order_release);
-    round_.notify_all();
-    take_part(round, 0);
-    for (uint32_t done; (done = done_.load(std::memory_order_acquire)) != loop.n;)
+    const uint32_t last = loop_.round.load(std::memory_order_relaxed);
+    const uint32_t round = next_round(last, sharing);
+    if (by_ticket(last)) ticket_.store(kClosed, std::memory_order_relaxed);
+    if (by_ticket(round)) ticket_.store(uint64_t{round} << 32, std::memory_order_release);
+    loop_.store(loop, round);
+    loop_.round.notify_all();
+    const int64_t own = take_part(loop, round, 0);
+    by_others_ += static_cast<uint32_t>(loop.n - own);
+    for (uint32_t done; (done = done_.load(std::memory_order_acquire)) != by_others_;)
       wait_while_equal(done_, done);
     return true;
   }
@@ -110,41 +114,44 @@ class Pool {
  private:
   void start() {
     if (static_cast<int>(workers_.size()) == threads_ - 1) return;
-    const uint32_t round = round_.load(std::memory_order_relaxed);
+    const uint32_t round = loop_.round.load(std::memory_order_relaxed);
     runs_ = std::vector<Run>(threads_);
+    for (Run& run : runs_) run.taken.store(round, std::memory_order_relaxed);
     for (int i = 1; i < threads_; ++i) workers_.emplace_back(&Pool::work, this, i, round);
   }
 
   void stop() {
     stopping_.store(true, std::memory_order_relaxed);
-    round_.fetch_add(1, std::memory_order_release);
-    round_.notify_all();
+    const uint32_t round = loop_.round.load(std::memory_order_relaxed);
+    loop_.round.store(next_round(round, detail::Sharing::kContiguous));
+    loop_.round.notify_all();
     for (std::thread& worker : workers_) worker.join();
     workers_.clear();
     stopping_.store(false, std::memory_order_relaxed);
   }
 
+  // Who comes late may read a later round's loop here, but takes nothing: of its own round every
+  // run is taken, and the ticket is void.
   void work(int index, uint32_t round) {
     t_index = index;
     for (;;) {
-      wait_while_equal(round_, round);
-      round = round_.load(std::memory_order_acquire);
+      wait_while_equal(loop_.round, round);
+      round = loop_.round.load(std::memory_order_acquire);
       if (stopping_.load(std::memory_order_relaxed)) return;
-      take_part(round, index);
+      const int64_t did = take_part(loop_.load(), round, index);
+      if (did == 0) continue;
+      done_.fetch_add(static_cast<uint32_t>(did), std::memory_order_acq_rel);
+      done_.notify_one();
     }
   }
 
-  // Who comes late may read a later round's loop here, but takes nothing: its own round was closed
-  // before, every run of it being taken and its ticket void.
-  void take_part(uint32_t round, int index) {
+  /// Indices that the calling thread did.
+  int64_t take_part(const Loop& loop, uint32_t round, int index) {
     const bool before = std::exchange(t_alone, true);
-    const Loop loop = loop_.load();
-    const int64_t did = loop.sharing == detail::Sharing::kContiguous ? take_runs(loop, round, index)
-                                                                     : take_indices(loop, round);
+    const int64_t did =
+        by_ticket(round) ? take_indices(loop, round) : take_runs(loop, round, index);
     t_alone = before;
-    if (did == 0) return;
-    done_.fetch_add(static_cast<uint32_t>(did), std::memory_order_acq_rel);
-    done_.notify_one();
+    return did;
   }
 
   // Each thread has a run of its own, of data that it may still have in its cache; then it looks
@@ -153,9 +160,7 @@ class Pool {
     int64_t did = 0;
     for (int64_t i = 0; i < threads_; ++i) {
       const int64_t run = (index + i) % threads_;
-      uint64_t state = open(round);
-      if (!runs_[run].state.compare_exchange_strong(state, taken(round), std::memory_order_acq_rel))
-        continue;
+      if (!runs_[run].take(round)) continue;
       const int64_t begin = run * loop.n / threads_, end = (run + 1) * loop.n / threads_;
       loop.run(loop.body, begin, end);
       did += end - begin;
@@ -176,23 +181,29 @@ class Pool {
     return did;
   }
 
-  static constexpr uint64_t kClosed = ~uint64_t{0};
-  static uint64_t open(uint32_t round) { return uint64_t{round} << 1; }
-  static uint64_t taken(uint32_t round) { return open(round) + 1; }
+  /// A contiguous part of a loop.
   struct alignas(64) Run {
-    std::atomic<uint64_t> state{kClosed};
+    std::atomic<uint32_t> taken{0};  ///< the last round in which it was
+
+    bool take(uint32_t round) {
+      uint32_t last = taken.load(std::memory_order_acquire);
+      return static_cast<int32_t>(round - last) > 0 &&
+             taken.compare_exchange_strong(last, round, std::memory_order_acq_rel);
+    }
   };
+
+  static constexpr uint64_t kClosed = ~uint64_t{0};
 
   std::mutex mutex_;  ///< held while a loop runs
   std::vector<std::thread> workers_;
-  std::vector<Run> runs_;  ///< a contiguous one for each thread
+  std::vector<Run> runs_;  ///< one for each thread
   int threads_;
+  uint32_t by_others_ = 0;  ///< indices that other threads have done, or are to do
   std::atomic<bool> stopping_{false};
-  SharedLoop loop_;
 
   // Each in a cache line of its own: they are polled.
-  alignas(64) std::atomic<uint32_t> round_{0};         ///< counts loops
-  alignas(64) std::atomic<uint32_t> done_{0};          ///< indices of this round's loop
+  SharedLoop loop_;
+  alignas(64) std::atomic<uint32_t> done_{0};          ///< indices that other threads have done
   alignas(64) std::atomic<uint64_t> ticket_{kClosed};  ///< the round, and the next index to take
 };
 
@@ -218,7 +229,7 @@ SerialSection::~SerialSection() {
 }
 
 void detail::run_loop(int64_t n, Sharing sharing, LoopBody run, const void* body) {
-  if (!pool().run({n, sharing, run, body})) run(body, 0, n);
+  if (!pool().run({n, run, body}, sharing)) run(body, 0, n);
 }
 
 }  // namespace axl

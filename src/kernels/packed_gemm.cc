@@ -17,8 +17,8 @@ using detail::kManyRows;
 using detail::PackedProducts;
 using detail::PlainProduct;
 
-// Reading this much is worth handing to a thread; with many rows of x, less of it is.
-constexpr int64_t kTileBytes = 16 << 10, kTileBytesOfMany = 4 << 10;
+// Reading this much for one row of x is worth waking other threads for.
+constexpr int64_t kMinParallelBytes = 32 << 10;
 constexpr int64_t kTileMultiple = 16;  // rows, whole panels
 constexpr int64_t kLineBytes = 64;
 constexpr int64_t kDecodedRows = 64;  // enough for the GEMM to be at its best
@@ -63,33 +63,39 @@ struct Tile {
   int64_t begin, end, column;
 };
 
-// body(tile) for every tile of all runs, each of rows_of(run) rows, on all threads.
-template <class RowsOf, class Body>
-void for_each_tile(std::span<const PackedMatrix> w, const RowsOf& rows_of, const Body& body) {
-  int64_t tiles = 0;
-  for (const PackedMatrix& m : w)
-    if (!m.empty()) tiles += (m.rows + rows_of(m) - 1) / rows_of(m);
-  parallel_for(tiles, [&](int64_t tile) {
-    int64_t column = 0;
+// body(tile) for tiles that make up all runs of W, of the same size for each thread, or on the
+// calling thread alone.
+template <class Body>
+void for_each_tile(std::span<const PackedMatrix> w, bool alone, const Body& body) {
+  const auto units_in = [](const PackedMatrix& m) {
+    return m.empty() ? 0 : (m.rows + kTileMultiple - 1) / kTileMultiple;
+  };
+  int64_t all = 0;
+  for (const PackedMatrix& m : w) all += units_in(m);
+  const auto run_tiles = [&](int64_t begin, int64_t end) {
+    int64_t units = 0, column = 0;  // of the runs before
     for (const PackedMatrix& m : w) {
-      if (m.empty()) continue;
-      const int64_t rows = rows_of(m), own = (m.rows + rows - 1) / rows;
-      if (tile < own) {
-        const int64_t begin = tile * rows;
-        return body(Tile{&m, begin, std::min(m.rows, begin + rows), column + begin});
-      }
-      tile -= own;
-      column += m.rows;
+      const int64_t own = units_in(m);
+      const int64_t first = std::clamp<int64_t>(begin - units, 0, own) * kTileMultiple;
+      const int64_t last = std::clamp<int64_t>(end - units, 0, own) * kTileMultiple;
+      if (first < last) body(Tile{&m, first, std::min(m.rows, last), column + first});
+      units += own;
+      column += m.empty() ? 0 : m.rows;
     }
-  });
+  };
+  if (alone) return run_tiles(0, all);
+  parallel_for_ranges(all, run_tiles);
 }
 
 void multiply_decoded(const Tile& t, ConstMat x, Mat y, Write write) {
   thread_local Buffer room;
-  const Mat w(room_for<float>(room, (t.end - t.begin) * x.cols), t.end - t.begin, x.cols);
-  for (int64_t i = 0; i < w.rows; ++i)
-    detail::decode_plain_row(t.w->type, t.w->row(t.begin + i), x.cols, w.row(i));
-  gemm_serial(Trans::kNo, x, Trans::kYes, w, y.col_range(t.column, w.rows), write);
+  for (int64_t row = t.begin; row < t.end; row += kDecodedRows) {
+    const int64_t rows = std::min(kDecodedRows, t.end - row);
+    const Mat w(room_for<float>(room, rows * x.cols), rows, x.cols);
+    for (int64_t i = 0; i < rows; ++i)
+      detail::decode_plain_row(t.w->type, t.w->row(row + i), x.cols, w.row(i));
+    gemm_serial(Trans::kNo, x, Trans::kYes, w, y.col_range(t.column + row - t.begin, rows), write);
+  }
 }
 
 }  // namespace
@@ -136,11 +142,12 @@ void pack_panels(PackedMatrix& w, std::byte* to) {
 
 void packed_gemm(ConstMat x, std::span<const PackedMatrix> w, Mat y, Write write) {
   const ActivationBlock* quantized = nullptr;
-  int64_t columns = 0;
+  int64_t columns = 0, bytes = 0;
   for (const PackedMatrix& m : w) {
     if (m.empty()) continue;
     AXL_CHECK(m.cols == x.cols && packed_gemm_reads(m.type));
     columns += m.rows;
+    bytes += m.bytes();
     if (is_plain(m.type)) continue;
     AXL_CHECK(m.panels);
     if (!quantized && x.rows > 0) quantized = quantize(x);
@@ -149,12 +156,8 @@ void packed_gemm(ConstMat x, std::span<const PackedMatrix> w, Mat y, Write write
   if (x.rows == 0) return;
   const PackedProducts& set = detail::chosen_packed_products();
   const bool add = write == Write::kAdd, many = x.rows >= kManyRows;
-  const auto rows_of = [&](const PackedMatrix& m) {
-    if (many && is_plain(m.type)) return kDecodedRows;
-    const int64_t rows = (many ? kTileBytesOfMany : kTileBytes) / m.row_bytes();
-    return std::max(kTileMultiple, rows / kTileMultiple * kTileMultiple);
-  };
-  for_each_tile(w, rows_of, [&](const Tile& t) {
+  const bool alone = bytes * x.rows < kMinParallelBytes;
+  for_each_tile(w, alone, [&](const Tile& t) {
     const PackedMatrix& m = *t.w;
     const int64_t rows = t.end - t.begin;
     float* out = y.data + t.column;

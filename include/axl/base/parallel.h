@@ -39,25 +39,36 @@ void run_loop(int64_t n, Sharing sharing, LoopBody run, const void* body);
 template <class Body>
 void parallel_loop(int64_t n, Sharing sharing, const Body& body) {
   const LoopBody run = [](const void* b, int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) (*static_cast<const Body*>(b))(i);
+    (*static_cast<const Body*>(b))(begin, end);
   };
   if (n <= 1 || num_threads() == 1) return run(std::addressof(body), 0, n);
   run_loop(n, sharing, run, std::addressof(body));
 }
 }  // namespace detail
 
-/// Calls body(i) for i in [0, n), spread over the threads in contiguous runs. Which thread runs an
-/// index never changes what it computes: bodies must write disjoint data and throw nothing.
-/// Nested loops run on the calling thread alone, as does a loop begun while another thread's runs.
+/// Calls body(begin, end) for contiguous runs that make up [0, n), one for each thread. Which
+/// thread runs an index never changes what it computes: bodies must write disjoint data and throw
+/// nothing. Nested loops run on the calling thread alone, as does a loop begun while another
+/// thread's runs.
+template <class Body>
+void parallel_for_ranges(int64_t n, const Body& body) {
+  detail::parallel_loop(n, detail::Sharing::kContiguous, body);
+}
+
+/// The same, calling body(i) for each i.
 template <class Body>
 void parallel_for(int64_t n, const Body& body) {
-  detail::parallel_loop(n, detail::Sharing::kContiguous, body);
+  parallel_for_ranges(n, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) body(i);
+  });
 }
 
 /// The same for bodies of unequal cost: threads take the next index when they are free.
 template <class Body>
 void parallel_for_dynamic(int64_t n, const Body& body) {
-  detail::parallel_loop(n, detail::Sharing::kNextFree, body);
+  detail::parallel_loop(n, detail::Sharing::kNextFree, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) body(i);
+  });
 }
 
 }  // namespace axl
