@@ -19,9 +19,11 @@ using detail::PlainProduct;
 
 // Reading this much for one row of x is worth waking other threads for.
 constexpr int64_t kMinParallelBytes = 32 << 10;
-constexpr int64_t kTileMultiple = 16;  // rows, whole panels
+constexpr int64_t kUnitRows = 16;  // whole panels
 constexpr int64_t kLineBytes = 64;
-constexpr int64_t kDecodedRows = 64;  // enough for the GEMM to be at its best
+// Enough for the GEMM to be at its best. What it gives may depend on which rows of W it gets, so
+// threads never divide these.
+constexpr int64_t kDecodedRows = 64;
 
 bool is_plain(ElementType type) { return element_format(type).elements == 1; }
 
@@ -63,21 +65,22 @@ struct Tile {
   int64_t begin, end, column;
 };
 
-// body(tile) for tiles that make up all runs of W, of the same size for each thread, or on the
-// calling thread alone.
-template <class Body>
-void for_each_tile(std::span<const PackedMatrix> w, bool alone, const Body& body) {
-  const auto units_in = [](const PackedMatrix& m) {
-    return m.empty() ? 0 : (m.rows + kTileMultiple - 1) / kTileMultiple;
+// body(tile) for tiles that make up all runs of W, each of whole units of unit_of(run) rows: as
+// many of them for each thread, or all on the calling thread alone.
+template <class UnitOf, class Body>
+void for_each_tile(std::span<const PackedMatrix> w, bool alone, const UnitOf& unit_of,
+                   const Body& body) {
+  const auto units_in = [&](const PackedMatrix& m) {
+    return m.empty() ? 0 : (m.rows + unit_of(m) - 1) / unit_of(m);
   };
   int64_t all = 0;
   for (const PackedMatrix& m : w) all += units_in(m);
   const auto run_tiles = [&](int64_t begin, int64_t end) {
     int64_t units = 0, column = 0;  // of the runs before
     for (const PackedMatrix& m : w) {
-      const int64_t own = units_in(m);
-      const int64_t first = std::clamp<int64_t>(begin - units, 0, own) * kTileMultiple;
-      const int64_t last = std::clamp<int64_t>(end - units, 0, own) * kTileMultiple;
+      const int64_t own = units_in(m), unit = unit_of(m);
+      const int64_t first = std::clamp<int64_t>(begin - units, 0, own) * unit;
+      const int64_t last = std::clamp<int64_t>(end - units, 0, own) * unit;
       if (first < last) body(Tile{&m, first, std::min(m.rows, last), column + first});
       units += own;
       column += m.empty() ? 0 : m.rows;
@@ -157,7 +160,10 @@ void packed_gemm(ConstMat x, std::span<const PackedMatrix> w, Mat y, Write write
   const PackedProducts& set = detail::chosen_packed_products();
   const bool add = write == Write::kAdd, many = x.rows >= kManyRows;
   const bool alone = bytes * x.rows < kMinParallelBytes;
-  for_each_tile(w, alone, [&](const Tile& t) {
+  const auto unit_of = [&](const PackedMatrix& m) {
+    return many && is_plain(m.type) ? kDecodedRows : kUnitRows;
+  };
+  for_each_tile(w, alone, unit_of, [&](const Tile& t) {
     const PackedMatrix& m = *t.w;
     const int64_t rows = t.end - t.begin;
     float* out = y.data + t.column;
