@@ -37,11 +37,12 @@ void SamplingOptions::validate() const {
 
 std::vector<Candidate> candidates(std::span<const float> logits, const SamplingOptions& o) {
   std::vector<Candidate> c;
+  c.reserve(logits.size());
   for (int32_t t = 0; t < static_cast<int32_t>(logits.size()); ++t)
     if (t != kBos) c.push_back({t, logits[t]});
-  std::stable_sort(c.begin(), c.end(),
-                   [](auto& a, auto& b) { return a.probability > b.probability; });
-  if (o.temperature == 0) return {{c[0].token, 1.0}};
+  const auto before = [](auto& a, auto& b) { return a.probability > b.probability; };
+  if (o.temperature == 0) return {{std::min_element(c.begin(), c.end(), before)->token, 1.0}};
+  std::stable_sort(c.begin(), c.end(), before);
 
   const double top = c[0].probability;
   for (Candidate& x : c) x.probability = std::exp((x.probability - top) / o.temperature);
