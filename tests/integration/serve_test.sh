@@ -8,6 +8,9 @@ source "$(dirname "$0")/common.sh"
 
 # start OPTION…: sets pid, and url when the server says where it listens.
 start() {
+  # Here, not only in the background: what is read below may neither be missing nor the last one's.
+  : >serve.out
+  : >serve.err
   # Bash lets its background jobs ignore SIGINT, and what is ignored stays so: give it back.
   python3 -c '
 import os, signal, sys
