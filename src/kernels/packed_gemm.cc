@@ -8,6 +8,7 @@
 #include "axl/kernels/row_blocks.h"
 #include "axl/tensor/arena.h"
 #include "axl/tensor/half.h"
+#include "row_kernels.h"
 
 namespace axl {
 namespace {
@@ -16,6 +17,7 @@ using detail::ActivationBlock;
 using detail::kManyRows;
 using detail::PackedProducts;
 using detail::PlainProduct;
+using Runs = std::array<const PackedMatrix*, 3>;
 
 // Reading this much for one row of x is worth waking other threads for.
 constexpr int64_t kMinParallelBytes = 32 << 10;
@@ -59,46 +61,147 @@ const ActivationBlock* quantize(ConstMat x) {
   return data;
 }
 
-/// Some rows of one run of W, and the column of y that the first of them gives.
-struct Tile {
-  const PackedMatrix* w;
-  int64_t begin, end, column;
+/// Rows of activations as products read them: quantized where W is coded.
+struct Rows {
+  ConstMat x;
+  const ActivationBlock* quantized;
 };
 
-// body(tile) for tiles that make up all runs of W, each of whole units of unit_of(run) rows: as
-// many of them for each thread, or all on the calling thread alone.
-template <class UnitOf, class Body>
-void for_each_tile(std::span<const PackedMatrix> w, bool alone, const UnitOf& unit_of,
-                   const Body& body) {
-  const auto units_in = [&](const PackedMatrix& m) {
-    return m.empty() ? 0 : (m.rows + unit_of(m) - 1) / unit_of(m);
-  };
-  int64_t all = 0;
-  for (const PackedMatrix& m : w) all += units_in(m);
-  const auto run_tiles = [&](int64_t begin, int64_t end) {
-    int64_t units = 0, column = 0;  // of the runs before
-    for (const PackedMatrix& m : w) {
-      const int64_t own = units_in(m), unit = unit_of(m);
-      const int64_t first = std::clamp<int64_t>(begin - units, 0, own) * unit;
-      const int64_t last = std::clamp<int64_t>(end - units, 0, own) * unit;
-      if (first < last) body(Tile{&m, first, std::min(m.rows, last), column + first});
-      units += own;
-      column += m.empty() ? 0 : m.rows;
-    }
-  };
-  if (alone) return run_tiles(0, all);
-  parallel_for_ranges(all, run_tiles);
+bool any_coded(const PackedProduct& p) {
+  return std::any_of(p.w.begin(), p.w.end(),
+                     [](const PackedMatrix* m) { return m && !is_plain(m->type); });
 }
 
-void multiply_decoded(const Tile& t, ConstMat x, Mat y, Write write) {
+/// f(x) of a product, in memory that the calling thread keeps until the next one.
+Rows prepare(const PackedProduct& p, float eps) {
   thread_local Buffer room;
-  for (int64_t row = t.begin; row < t.end; row += kDecodedRows) {
-    const int64_t rows = std::min(kDecodedRows, t.end - row);
+  Rows in{p.x, nullptr};
+  if (p.gain) {
+    const Mat normed(room_for<float>(room, p.x.size()), p.x.rows, p.x.cols);
+    for (int64_t r = 0; r < p.x.rows; ++r) {
+      const float* x = p.x.row(r);
+      if (p.plus.data) {
+        std::copy_n(x, p.x.cols, normed.row(r));
+        row_kernels().add(p.plus.row(r), normed.row(r), p.x.cols);
+        x = normed.row(r);
+      }
+      row_kernels().rms_norm(x, p.gain, eps, normed.row(r), p.x.cols);
+    }
+    in.x = normed;
+  }
+  if (any_coded(p)) in.quantized = quantize(in.x);
+  return in;
+}
+
+/// Columns of y from `column` on, from rows [begin, end) of a run of W.
+void multiply_rows(const PackedMatrix& m, int64_t begin, int64_t end, const Rows& in, Mat y,
+                   int64_t column, Write write) {
+  const PackedProducts& set = detail::chosen_packed_products();
+  float* out = y.data + column;
+  const bool add = write == Write::kAdd;
+  if (is_plain(m.type)) {
+    const PlainProduct p{m.row(begin), m.row_bytes(), end - begin, m.cols,   in.x.data,
+                         in.x.stride,  in.x.rows,     out,         y.stride, add};
+    return plain_product(set, m.type)(p);
+  }
+  const PackedProducts::Coded& products = coded_products(set, m.type);
+  const std::byte* panels = m.panels + begin / set.panel_rows * products.panel_bytes(m.cols);
+  products.multiply({panels, end - begin, m.cols, in.quantized, in.x.rows, out, y.stride, add});
+}
+
+int64_t units_in(const PackedMatrix& m, int64_t unit) { return (m.rows + unit - 1) / unit; }
+
+/// body(run, begin, end, column) for the rows of W that are its units [first, last): the run they
+/// are in, and the column of y that the first of them gives.
+template <class UnitOf, class Body>
+void for_each_run(const Runs& w, int64_t first, int64_t last, const UnitOf& unit_of,
+                  const Body& body) {
+  int64_t units = 0, column = 0;  // of the runs before
+  for (const PackedMatrix* m : w) {
+    if (!m) continue;
+    const int64_t unit = unit_of(*m), own = units_in(*m, unit);
+    const int64_t begin = std::clamp<int64_t>(first - units, 0, own) * unit;
+    const int64_t end = std::clamp<int64_t>(last - units, 0, own) * unit;
+    if (begin < end) body(*m, begin, std::min(m->rows, end), column + begin);
+    units += own;
+    column += m->rows;
+  }
+}
+
+/// The same by the GEMM, for plain rows that many rows of x multiply.
+void multiply_decoded(const PackedMatrix& m, int64_t begin, int64_t end, ConstMat x, Mat y,
+                      int64_t column, Write write) {
+  thread_local Buffer room;
+  for (int64_t row = begin; row < end; row += kDecodedRows, column += kDecodedRows) {
+    const int64_t rows = std::min(kDecodedRows, end - row);
     const Mat w(room_for<float>(room, rows * x.cols), rows, x.cols);
     for (int64_t i = 0; i < rows; ++i)
-      detail::decode_plain_row(t.w->type, t.w->row(row + i), x.cols, w.row(i));
-    gemm_serial(Trans::kNo, x, Trans::kYes, w, y.col_range(t.column + row - t.begin, rows), write);
+      detail::decode_plain_row(m.type, m.row(row + i), x.cols, w.row(i));
+    gemm_serial(Trans::kNo, x, Trans::kYes, w, y.col_range(column, rows), write);
   }
+}
+
+void multiply_many(const PackedProduct& p) {
+  const Rows in{p.x, any_coded(p) ? quantize(p.x) : nullptr};
+  const auto unit_of = [](const PackedMatrix& m) {
+    return is_plain(m.type) ? kDecodedRows : kUnitRows;
+  };
+  int64_t units = 0;
+  for (const PackedMatrix* m : p.w) units += m ? units_in(*m, unit_of(*m)) : 0;
+  parallel_for_ranges(units, [&](int64_t first, int64_t last) {
+    for_each_run(p.w, first, last, unit_of,
+                 [&](const PackedMatrix& m, int64_t begin, int64_t end, int64_t column) {
+                   if (is_plain(m.type))
+                     multiply_decoded(m, begin, end, p.x, p.y, column, p.write);
+                   else
+                     multiply_rows(m, begin, end, in, p.y, column, p.write);
+                 });
+  });
+}
+
+/// Units of a product that threads divide among themselves.
+int64_t units_in(const PackedProduct& p) {
+  if (p.act.data) return units_in(*p.w[0], kUnitRows);  // of gate and up alike
+  int64_t units = 0;
+  for (const PackedMatrix* m : p.w) units += m ? units_in(*m, kUnitRows) : 0;
+  return units;
+}
+
+/// The columns of act that the units [first, last) of gate and of up give.
+void multiply_gated(const PackedProduct& p, int64_t first, int64_t last, const Rows& in) {
+  const int64_t width = p.act.cols, begin = first * kUnitRows,
+                end = std::min(width, last * kUnitRows);
+  multiply_rows(*p.w[0], begin, end, in, p.y, begin, p.write);
+  multiply_rows(*p.w[1], begin, end, in, p.y, width + begin, p.write);
+  for (int64_t r = 0; r < p.y.rows; ++r) {
+    const float* gate = p.y.row(r) + begin;
+    row_kernels().swiglu(gate, gate + width, p.act.row(r) + begin, end - begin);
+  }
+}
+
+void multiply_units(const PackedProduct& p, int64_t first, int64_t last, float eps) {
+  const Rows in = prepare(p, eps);
+  if (p.act.data) return multiply_gated(p, first, last, in);
+  for_each_run(
+      p.w, first, last, [](const PackedMatrix&) { return kUnitRows; },
+      [&](const PackedMatrix& m, int64_t begin, int64_t end, int64_t column) {
+        multiply_rows(m, begin, end, in, p.y, column, p.write);
+      });
+}
+
+/// Bytes of W that are read, times rows of x.
+int64_t checked_work(const PackedProduct& p) {
+  int64_t columns = 0, bytes = 0;
+  for (const PackedMatrix* m : p.w) {
+    if (!m) continue;
+    AXL_CHECK(m->cols == p.x.cols && packed_gemm_reads(m->type));
+    AXL_CHECK(is_plain(m->type) || m->panels);
+    columns += m->rows;
+    bytes += m->bytes();
+  }
+  AXL_CHECK(p.x.rows == p.y.rows && columns == p.y.cols);
+  AXL_CHECK(!p.act.data || (p.w[0]->rows == p.act.cols && p.w[1]->rows == p.act.cols));
+  return bytes * p.x.rows;
 }
 
 }  // namespace
@@ -144,40 +247,39 @@ void pack_panels(PackedMatrix& w, std::byte* to) {
 }
 
 void packed_gemm(ConstMat x, std::span<const PackedMatrix> w, Mat y, Write write) {
-  const ActivationBlock* quantized = nullptr;
-  int64_t columns = 0, bytes = 0;
+  PackedProduct p{.x = x, .y = y, .write = write};
+  size_t runs = 0;
   for (const PackedMatrix& m : w) {
     if (m.empty()) continue;
-    AXL_CHECK(m.cols == x.cols && packed_gemm_reads(m.type));
-    columns += m.rows;
-    bytes += m.bytes();
-    if (is_plain(m.type)) continue;
-    AXL_CHECK(m.panels);
-    if (!quantized && x.rows > 0) quantized = quantize(x);
+    AXL_CHECK(runs < p.w.size());
+    p.w[runs++] = &m;
   }
-  AXL_CHECK(x.rows == y.rows && columns == y.cols);
-  if (x.rows == 0) return;
-  const PackedProducts& set = detail::chosen_packed_products();
-  const bool add = write == Write::kAdd, many = x.rows >= kManyRows;
-  const bool alone = bytes * x.rows < kMinParallelBytes;
-  const auto unit_of = [&](const PackedMatrix& m) {
-    return many && is_plain(m.type) ? kDecodedRows : kUnitRows;
-  };
-  for_each_tile(w, alone, unit_of, [&](const Tile& t) {
-    const PackedMatrix& m = *t.w;
-    const int64_t rows = t.end - t.begin;
-    float* out = y.data + t.column;
-    if (!is_plain(m.type)) {
-      const PackedProducts::Coded& products = coded_products(set, m.type);
-      const std::byte* panels = m.panels + t.begin / set.panel_rows * products.panel_bytes(m.cols);
-      products.multiply({panels, rows, m.cols, quantized, x.rows, out, y.stride, add});
-    } else if (many) {
-      multiply_decoded(t, x, y, write);
-    } else {
-      plain_product(set, m.type)(PlainProduct{m.row(t.begin), m.row_bytes(), rows, m.cols, x.data,
-                                              x.stride, x.rows, out, y.stride, add});
+  if (x.rows < kManyRows) return packed_gemm({&p, 1}, 0);
+  checked_work(p);
+  multiply_many(p);
+}
+
+void packed_gemm(std::span<const PackedProduct> products, float eps) {
+  // Threads divide what a product costs for one row of x: units of W, as often as there are rows.
+  int64_t all = 0, work = 0;
+  for (const PackedProduct& p : products) {
+    AXL_CHECK(p.x.rows < kManyRows);
+    work += checked_work(p);
+    all += units_in(p) * p.x.rows;
+  }
+  const auto run = [&](int64_t begin, int64_t end) {
+    int64_t before = 0;  // the cost of the products before
+    for (const PackedProduct& p : products) {
+      const int64_t rows = p.x.rows, own = units_in(p) * rows;
+      if (own == 0) continue;
+      const int64_t first = (std::clamp<int64_t>(begin - before, 0, own) + rows - 1) / rows;
+      const int64_t last = (std::clamp<int64_t>(end - before, 0, own) + rows - 1) / rows;
+      if (first < last) multiply_units(p, first, last, eps);
+      before += own;
     }
-  });
+  };
+  if (work < kMinParallelBytes) return run(0, all);
+  parallel_for_ranges(all, run);
 }
 
 void gather_add_packed_rows(const PackedMatrix& table, std::span<const int32_t> ids, Mat out) {

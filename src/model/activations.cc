@@ -115,6 +115,7 @@ void Activations::plan(Arena& arena, const ModelConfig& c, int64_t max_rows, Mod
   plan_ends(arena, c);
   plan_blocks(arena, c);
   plan_cross(arena, c);
+  if (mode == Mode::kInference) plan_branches(arena, c);
 }
 
 template <class Width>
@@ -205,6 +206,16 @@ void Activations::plan_cross(Arena& arena, const ModelConfig& c) {
       cross.back().push_back(share ? shared.first_rows(rows, from) : saved(rows, from));
     }
   }
+}
+
+void Activations::plan_branches(Arena& arena, const ModelConfig& c) {
+  const auto add = [&](std::vector<BranchBuffers>& to, size_t count) {
+    while (to.size() < count) to.emplace_back(arena, c.d_model, c.n_heads, c.d_ff);
+  };
+  add(scale_branches, factors_.size());
+  // Scales and pairs take turns.
+  pair_branches = scale_branches;
+  if (states.size() > 1) add(pair_branches, factors_.size() * (factors_.size() - 1));
 }
 
 void Activations::lay_out(const Segments& new_bytes) {

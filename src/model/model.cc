@@ -123,8 +123,14 @@ uint64_t Model::checksum() const {
 
 void Model::forward(std::span<const int32_t> ids, Activations& a, const Cache* cache) const {
   embed(ids, a, cache);
-  for (int64_t s = 0; s < config_.n_scales(); ++s) run_stack(s, a, cache);
-  for (size_t layer = 0; layer < weights_.cross.size(); ++layer) run_cross(layer, a, cache);
+  if (cache && a.rows(0) <= kFewRows && weights_.are_coded) {
+    run_stacks_together(a, *cache);
+    for (size_t layer = 0; layer < weights_.cross.size(); ++layer)
+      run_cross_together(layer, a, *cache);
+  } else {
+    for (int64_t s = 0; s < config_.n_scales(); ++s) run_stack(s, a, cache);
+    for (size_t layer = 0; layer < weights_.cross.size(); ++layer) run_cross(layer, a, cache);
+  }
   fuse(a, cache);
 }
 
@@ -210,6 +216,40 @@ void Model::run_cross(int64_t layer, Activations& a, const Cache* cache) const {
                  after[p.target].row_range(0, rows),
                  cache ? all(cache->cross[layer][i]) : std::span<const Mat>(), a.scratch);
   }
+}
+
+void Model::run_stacks_together(Activations& a, const Cache& cache) const {
+  for (int64_t layer = 0; layer < config_.max_layers(); ++layer) {
+    std::vector<Branch> branches;
+    for (int64_t s = 0; s < config_.n_scales(); ++s) {
+      const int64_t rows = a.rows(s);
+      if (rows == 0 || layer >= config_.layers(s)) continue;
+      const Block& block = weights_.scales[s].stack[layer];
+      const Mat x = a.states[0][s].row_range(0, rows);
+      branches.push_back({&block.attn_norm, &block.attn_norm, &block.attn, &block.ffn_norm,
+                          &block.ffn, stack_plan(s, a), x, x, all(cache.stack[s][layer]),
+                          a.scale_branches[s].first_rows(rows, rows), x});
+    }
+    forward_together(branches, static_cast<float>(config_.norm_eps), a.scratch);
+  }
+}
+
+void Model::run_cross_together(int64_t layer, Activations& a, const Cache& cache) const {
+  const std::vector<Mat>&before = a.states[layer], &after = a.states[layer + 1];
+  for (int64_t s = 0; s < config_.n_scales(); ++s)
+    copy(before[s].row_range(0, a.rows(s)), after[s].row_range(0, a.rows(s)));
+  std::vector<Branch> branches;
+  for (size_t i = 0; i < weights_.cross[layer].size(); ++i) {
+    const Weights::Pair& p = weights_.cross[layer][i];
+    const int64_t rows = a.rows(p.target), source_rows = a.rows(p.source);
+    if (rows == 0 && source_rows == 0) continue;
+    branches.push_back({&p.block.q_norm, &p.block.kv_norm, &p.block.attn, &p.block.ffn_norm,
+                        &p.block.ffn, cross_plan(p, a), before[p.target].row_range(0, rows),
+                        before[p.source].row_range(0, source_rows), all(cache.cross[layer][i]),
+                        a.pair_branches[i].first_rows(rows, source_rows),
+                        after[p.target].row_range(0, rows)});
+  }
+  forward_together(branches, static_cast<float>(config_.norm_eps), a.scratch);
 }
 
 std::vector<ScaleView> Model::scale_views(const Activations& a, const Cache* cache) const {

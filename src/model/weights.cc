@@ -57,7 +57,8 @@ void Weights::bind(float* data, bool with_tables) {
 
 void Weights::bind(std::span<const PackedMatrix> parameters) {
   size_t next = 0;
-  for_each_parameter([&](const std::string&, Weight& m, Role) {
+  are_coded = true;
+  for_each_parameter([&](const std::string&, Weight& m, Role role) {
     AXL_CHECK(next < parameters.size());
     const PackedMatrix& p = parameters[next++];
     AXL_CHECK(p.rows == m.rows && p.cols == m.cols);
@@ -65,6 +66,7 @@ void Weights::bind(std::span<const PackedMatrix> parameters) {
       m.data = const_cast<float*>(reinterpret_cast<const float*>(p.data));
     else
       m.packed[0] = p;
+    if (role == Role::kMatrix || role == Role::kResidualOutput) are_coded &= m.is_packed();
   });
 }
 

@@ -8,14 +8,17 @@ namespace {
 // Rows whose rotation is worth waking other threads for, once for all sequences.
 constexpr int64_t kMinParallelRows = 256;
 
-void rotate_rows(const RopeTable& table, const Segments& segments, int64_t factor,
-                 bool byte_positions, bool inverse, Mat x) {
-  const int64_t step = byte_positions ? factor : 1;
-  const auto rotate = [&](int64_t i) {
-    const Segment& s = segments[i];
-    const int64_t first = byte_positions ? factor * (s.begin + 1) - 1 : s.begin;
-    rope(x.row_range(s.row, s.count), table, first, step, inverse);
-  };
+// The rows of one sequence.
+void rotate_segment(const AttentionPlan& plan, const Segment& s, int64_t factor, bool inverse,
+                    Mat x) {
+  const int64_t step = plan.byte_positions ? factor : 1;
+  const int64_t first = plan.byte_positions ? factor * (s.begin + 1) - 1 : s.begin;
+  rope(x.row_range(s.row, s.count), *plan.rope, first, step, inverse);
+}
+
+void rotate_rows(const AttentionPlan& plan, const Segments& segments, int64_t factor, bool inverse,
+                 Mat x) {
+  const auto rotate = [&](int64_t i) { rotate_segment(plan, segments[i], factor, inverse, x); };
   const auto sequences = static_cast<int64_t>(segments.size());
   if (sequences >= num_threads() && x.rows >= kMinParallelRows)
     return parallel_for(sequences, rotate);
@@ -46,15 +49,18 @@ HeadKeys keys_of_head(const AttentionPlan& plan, int64_t sequence, int64_t head,
           of.row_range((plan.heads + head) * capacity, s.end())};
 }
 
+// The new rows of one head's keys, or of its values, behind those that its cache has.
+void append_part(const Segment& s, int64_t part, int64_t parts, ConstMat kv, Mat to) {
+  const int64_t capacity = to.rows / parts;
+  copy(kv.row_range(s.row, s.count).col_range(part * to.cols, to.cols),
+       to.row_range(part * capacity + s.begin, s.count));
+}
+
 void append_to_cache(const AttentionPlan& plan, ConstMat kv, std::span<const Mat> cache) {
-  for (size_t i = 0; i < cache.size(); ++i) {
-    const Segment& s = (*plan.keys)[i];
-    const Mat& to = cache[i];
-    const int64_t capacity = to.rows / (2 * plan.heads);
-    for (int64_t part = 0; part < 2 * plan.heads; ++part)  // keys of each head, values of each
-      copy(kv.row_range(s.row, s.count).col_range(part * to.cols, to.cols),
-           to.row_range(part * capacity + s.begin, s.count));
-  }
+  const int64_t parts = 2 * plan.heads;  // keys of each head, values of each
+  for (size_t i = 0; i < cache.size(); ++i)
+    for (int64_t part = 0; part < parts; ++part)
+      append_part((*plan.keys)[i], part, parts, kv, cache[i]);
 }
 
 // Multiply-adds that are worth waking other threads for.
@@ -69,8 +75,8 @@ int64_t longest(const Segments& segments) {
 }  // namespace
 
 void Attention::rotate(const AttentionPlan& plan, Mat q, Mat k, bool inverse) {
-  rotate_rows(*plan.rope, *plan.queries, plan.query_factor, plan.byte_positions, inverse, q);
-  rotate_rows(*plan.rope, *plan.keys, plan.key_factor, plan.byte_positions, inverse, k);
+  rotate_rows(plan, *plan.queries, plan.query_factor, inverse, q);
+  rotate_rows(plan, *plan.keys, plan.key_factor, inverse, k);
 }
 
 void Attention::attend(const AttentionPlan& plan, ConstMat q, ConstMat kv,
@@ -92,6 +98,43 @@ void Attention::attend(const AttentionPlan& plan, ConstMat q, ConstMat kv,
   const int64_t work = tasks == 0 ? 0 : q.rows * plan.keys->front().end() * d;
   if (work >= kMinParallelWork) return parallel_for_dynamic(tasks, attend_block);
   for (int64_t task = 0; task < tasks; ++task) attend_block(task);
+}
+
+namespace {
+
+void attend_head(const Attention::Job& job, int64_t sequence, int64_t head,
+                 const Scratch& scratch) {
+  const AttentionPlan& plan = *job.plan;
+  const Segment &s = (*plan.queries)[sequence], &t = (*plan.keys)[sequence];
+  const int64_t size = job.q.cols / plan.heads, parts = 2 * plan.heads;
+  rotate_segment(plan, s, plan.query_factor, false, job.q.col_range(head * size, size));
+  rotate_segment(plan, t, plan.key_factor, false, job.kv.col_range(head * size, size));
+  append_part(t, head, parts, job.kv, job.cache[sequence]);
+  append_part(t, plan.heads + head, parts, job.kv, job.cache[sequence]);
+  const HeadKeys keys = keys_of_head(plan, sequence, head, job.kv, job.cache);
+  for (int64_t block = 0; block * kQueryBlock < s.count; ++block)
+    attention_head(heads_of(plan, s, scratch.precision), head, block,
+                   job.q.row_range(s.row, s.count), keys.k, keys.v,
+                   job.out.row_range(s.row, s.count), job.lse.row_range(s.row, s.count),
+                   scratch.attention.row(thread_index()));
+}
+
+int64_t work_of(const Attention::Job& job) {
+  return job.q.rows * job.plan->keys->front().end() * job.q.cols;
+}
+
+}  // namespace
+
+void Attention::attend_together(std::span<const Job> jobs, const Scratch& scratch) {
+  if (jobs.empty()) return;
+  const int64_t heads = jobs.front().plan->heads, sequences = jobs.front().cache.size();
+  int64_t work = 0;
+  for (const Job& job : jobs) work += work_of(job);
+  const auto attend = [&](int64_t i) {
+    for (const Job& job : jobs) attend_head(job, i % sequences, i / sequences, scratch);
+  };
+  if (work >= kMinParallelWork) return parallel_for(heads * sequences, attend);
+  for (int64_t i = 0; i < heads * sequences; ++i) attend(i);
 }
 
 void Attention::attend_backward(const AttentionPlan& plan, ConstMat q, ConstMat kv, ConstMat lse,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <span>
 
@@ -30,10 +31,29 @@ int64_t panel_bytes(const PackedMatrix& w);
 void pack_panels(PackedMatrix& w, std::byte* to);
 
 /// y = x Wᵀ, or y += …; x [R, K], y [R, N]. W [N, K] is given as consecutive runs of its rows, all
-/// of width K; empty runs are skipped; those of block-coded rows have panels. y aliases nothing. An
-/// element of y depends on its own rows of x and W alone and not on the number of threads. For
-/// block-coded weights it does not depend on R either, nor for plain ones with few rows.
+/// of width K; empty runs are skipped, at most three others; those of block-coded rows have panels.
+/// y aliases nothing. An element of y depends on its own rows of x and W alone and not on the
+/// number of threads. For block-coded weights it does not depend on R either, nor for plain ones
+/// with few rows.
 void packed_gemm(ConstMat x, std::span<const PackedMatrix> w, Mat y, Write write);
+
+/// One of the products that packed_gemm makes together: y = f(x) Wᵀ, or += (x [R, K], y [R, N], R
+/// below detail::kManyRows). f is the identity, or with a gain [K] RMSNorm(x + plus; gain). y
+/// aliases no operand of any of them.
+struct PackedProduct {
+  ConstMat x;
+  ConstMat plus = {};  ///< [R, K], or empty: nothing
+  const float* gain = nullptr;
+  std::array<const PackedMatrix*, 3> w = {};  ///< consecutive runs of rows, or null
+  Mat y;
+  Mat act =
+      {};  ///< where given, y = [gate, up] of two such runs, and act [R, N / 2] = silu(gate) · up
+  Write write = Write::kAssign;
+};
+
+/// All of them in one loop over threads, which take rows of W and prepare f(x) each for itself: for
+/// few rows that costs less than to pass it from core to core. Elements as above.
+void packed_gemm(std::span<const PackedProduct> products, float eps);
 
 /// out[r] = row ids[r] of a bf16 table, added; nothing where ids[r] is negative. out [R,
 /// table.cols].

@@ -6,6 +6,7 @@
 
 #include "axl/model/recall.h"
 #include "axl/model/weights.h"
+#include "axl/nn/branches.h"
 
 namespace axl {
 
@@ -84,6 +85,8 @@ struct Activations {
   std::vector<std::vector<Mat>> states;           ///< [C + 1][scale] before each cross-scale layer
   std::vector<std::vector<Block::Saved>> blocks;  ///< [scale][layer]
   std::vector<std::vector<CrossBlock::Saved>> cross;  ///< [layer][pair]
+  /// For a few rows through all scales, or all pairs, at once; inference only.
+  std::vector<BranchBuffers> scale_branches, pair_branches;
   Fusion::Saved fusion;
   Mat fused;      ///< [R, D]
   Mat head_rstd;  ///< [R, 1]
@@ -106,6 +109,7 @@ struct Activations {
   void plan_inputs(Arena& arena, const ModelConfig& config);
   void plan_blocks(Arena& arena, const ModelConfig& config);
   void plan_cross(Arena& arena, const ModelConfig& config);
+  void plan_branches(Arena& arena, const ModelConfig& config);
   template <class Width>
   std::vector<Mat> per_scale(Arena& arena, const Width& width) const;
   Activations() = default;

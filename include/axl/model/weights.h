@@ -33,7 +33,8 @@ struct Weights {
   std::vector<std::vector<Pair>> cross;  ///< [C] layers of S·(S−1) pairs
   Fusion gate;                           ///< empty with one scale
   RmsNorm out_norm;
-  Linear output;  ///< [V, D]
+  Linear output;           ///< [V, D]
+  bool are_coded = false;  ///< all matrices of the layers are
 
   Weights() = default;
   /// Shapes without data.

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <span>
+
+#include "axl/nn/layers.h"
+
+/// A few rows through several layers side by side. What they compute is what Block and CrossBlock
+/// compute one after another, bit for bit, in a fraction of their loops over threads: continuing a
+/// text by one byte is so little work for each loop that beginning it counts.
+namespace axl {
+
+/// Rows of a branch at most.
+inline constexpr int64_t kFewRows = detail::kManyRows - 1;
+
+/// What a branch works in.
+struct BranchBuffers {
+  Mat q, kv, out, lse, a;  ///< [kFewRows, D], keys and values [kFewRows, 2D], …, attention's result
+  Mat gate_up, act, ffn;  ///< [kFewRows, 2F], [kFewRows, F], the feed-forward part's result
+  BranchBuffers() = default;
+  BranchBuffers(Arena& arena, int64_t d, int64_t heads, int64_t d_ff);
+  BranchBuffers first_rows(int64_t rows, int64_t source_rows) const;
+};
+
+/// a = attention(q_norm x → kv_norm source), y += a, y += swiglu(ffn_norm(x + a)): with source = x
+/// and y = x that is a Block, with another scale as source a CrossBlock. Weights are coded.
+struct Branch {
+  const RmsNorm *q_norm, *kv_norm;
+  const Attention* attn;
+  const RmsNorm* ffn_norm;
+  const SwiGlu* ffn;
+  AttentionPlan plan;
+  ConstMat x, source;          ///< [R, D], [Rs, D]; either may have no rows
+  std::span<const Mat> cache;  ///< one per sequence (Attention::attend)
+  BranchBuffers buffers;       ///< of R and Rs rows
+  Mat y;                       ///< [R, D]
+};
+
+/// All of them, loop by loop together. No y is another branch's x or source, but for its own and
+/// that of branches that share it; sums are in the order of the branches.
+void forward_together(std::span<const Branch> branches, float eps, const Scratch& scratch);
+
+}  // namespace axl
