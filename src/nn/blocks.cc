@@ -1,3 +1,6 @@
+#include <algorithm>
+
+#include "axl/base/parallel.h"
 #include "axl/kernels/bf16_operand.h"
 #include "axl/nn/layers.h"
 
@@ -24,7 +27,27 @@ Rooms& rooms() {
   return rooms;
 }
 
+/// body(begin, count) for tiles of rows, or for all rows at once. Products with block-coded weights
+/// give a row the same bits whatever rows come with it: threads can take a part of the rows through
+/// several steps, and what one step leaves is in the core's cache for the next.
+template <class Body>
+void for_row_tiles(const Weight& w, int64_t rows, const Body& body) {
+  constexpr int64_t kLeast = 8, kMost = 32;  // what products are at their best with; what L2 holds
+  if (!w.is_block_coded() || rows < detail::kManyRows) return body(0, rows);
+  const int64_t share = (rows + num_threads() - 1) / num_threads();
+  const int64_t tile = std::clamp((share + kLeast - 1) / kLeast * kLeast, kLeast, kMost);
+  parallel_for((rows + tile - 1) / tile,
+               [&](int64_t i) { body(i * tile, std::min(tile, rows - i * tile)); });
+}
+
 }  // namespace
+
+Scratch Scratch::row_range(int64_t begin, int64_t count) const {
+  Scratch s = *this;
+  for (Mat* m : {&s.normed, &s.d_normed, &s.d_branch, &s.act})
+    if (!m->empty()) *m = m->row_range(begin, count);
+  return s;
+}
 
 void SwiGlu::forward(ConstMat x, Mat y, Mat gate_up_out, const Scratch& scratch) const {
   const Mat act = scratch.act.row_range(0, x.rows);
@@ -74,44 +97,49 @@ Block::Saved::Saved(Arena& arena, int64_t rows, int64_t d, int64_t heads, int64_
       attn_rstd(arena.matrix(rows, 1)),
       ffn_rstd(arena.matrix(rows, 1)) {}
 
-Block::Saved Block::Saved::first_rows(int64_t rows) const {
-  Saved s;
-  s.x = x.row_range(0, rows);
-  s.z = z.row_range(0, rows);
-  s.qkv = qkv.row_range(0, rows);
-  s.out = out.row_range(0, rows);
-  s.lse = lse.row_range(0, rows);
-  s.gate_up = gate_up.row_range(0, rows);
-  s.attn_rstd = attn_rstd.row_range(0, rows);
-  s.ffn_rstd = ffn_rstd.row_range(0, rows);
+Block::Saved Block::Saved::row_range(int64_t begin, int64_t count) const {
+  Saved s = *this;
+  for (Mat* m : {&s.x, &s.z, &s.qkv, &s.out, &s.lse, &s.gate_up, &s.attn_rstd, &s.ffn_rstd})
+    *m = m->row_range(begin, count);
   return s;
 }
 
 void Block::attend(const AttentionPlan& plan, float eps, const Saved& s, std::span<const Mat> cache,
                    const Scratch& scratch) const {
   const int64_t d = s.x.cols;
-  const Mat normed = scratch.normed.row_range(0, s.x.rows);
+  for_row_tiles(attn.wq, s.x.rows, [&](int64_t begin, int64_t count) {
+    const Mat normed = scratch.normed.row_range(begin, count);
+    attn_norm.forward(s.x.row_range(begin, count), eps, normed, s.attn_rstd.data + begin);
+    attn.qkv().forward(normed, s.qkv.row_range(begin, count), scratch.precision);
+  });
   const Mat q = s.qkv.col_range(0, d), kv = s.qkv.col_range(d, 2 * d);
-
-  attn_norm.forward(s.x, eps, normed, s.attn_rstd.data);
-  attn.qkv().forward(normed, s.qkv, scratch.precision);
   Attention::rotate(plan, q, s.qkv.col_range(d, d), false);
   Attention::attend(plan, q, kv, cache, s.out, s.lse, scratch);
-  copy(s.x, s.z);
-  attn.output().forward(s.out, s.z, scratch.precision, Write::kAdd);
-  ffn_norm.forward(s.z, eps, normed, s.ffn_rstd.data);
 }
 
-void Block::forward(const AttentionPlan& plan, float eps, const Saved& s, Mat y,
+void Block::project(float eps, const Saved& s, const Scratch& scratch) const {
+  copy(s.x, s.z);
+  attn.output().forward(s.out, s.z, scratch.precision, Write::kAdd);
+  ffn_norm.forward(s.z, eps, scratch.normed.row_range(0, s.x.rows), s.ffn_rstd.data);
+}
+
+void Block::forward(const AttentionPlan& plan, float eps, const Saved& saved, Mat y,
                     std::span<const Mat> cache, const Scratch& scratch) const {
-  attend(plan, eps, s, cache, scratch);
-  copy(s.z, y);
-  ffn.forward(scratch.normed.row_range(0, s.x.rows), y, s.gate_up, scratch);
+  attend(plan, eps, saved, cache, scratch);
+  for_row_tiles(attn.wo, saved.x.rows, [&](int64_t begin, int64_t count) {
+    const Saved s = saved.row_range(begin, count);
+    const Scratch own = scratch.row_range(begin, count);
+    const Mat out = y.row_range(begin, count);
+    project(eps, s, own);
+    copy(s.z, out);
+    ffn.forward(own.normed, out, s.gate_up, own);
+  });
 }
 
 void Block::recompute(const AttentionPlan& plan, float eps, const Saved& s,
                       const Scratch& scratch) const {
   attend(plan, eps, s, {}, scratch);
+  project(eps, s, scratch);
   ffn.gate_up().forward(scratch.normed.row_range(0, s.x.rows), s.gate_up, scratch.precision);
 }
 
@@ -149,49 +177,61 @@ CrossBlock::Saved::Saved(Arena& arena, int64_t rows, int64_t source_rows, int64_
       kv_rstd(arena.matrix(source_rows, 1)),
       ffn_rstd(arena.matrix(rows, 1)) {}
 
+CrossBlock::Saved CrossBlock::Saved::row_range(int64_t begin, int64_t count) const {
+  Saved s = *this;
+  for (Mat* m : {&s.x, &s.z, &s.q, &s.out, &s.lse, &s.gate_up, &s.q_rstd, &s.ffn_rstd})
+    if (!m->empty()) *m = m->row_range(begin, count);
+  return s;
+}
+
 CrossBlock::Saved CrossBlock::Saved::first_rows(int64_t rows, int64_t source_rows) const {
-  Saved s;
-  s.z = z.row_range(0, rows);
-  s.q = q.row_range(0, rows);
-  s.kv = kv.row_range(0, source_rows);
-  s.out = out.row_range(0, rows);
-  s.lse = lse.row_range(0, rows);
-  s.gate_up = gate_up.row_range(0, rows);
-  s.q_rstd = q_rstd.row_range(0, rows);
-  s.kv_rstd = kv_rstd.row_range(0, source_rows);
-  s.ffn_rstd = ffn_rstd.row_range(0, rows);
+  Saved s = row_range(0, rows);
+  for (Mat* m : {&s.source, &s.kv, &s.kv_rstd})
+    if (!m->empty()) *m = m->row_range(0, source_rows);
   return s;
 }
 
 void CrossBlock::attend(const AttentionPlan& plan, float eps, const Saved& s,
                         std::span<const Mat> cache, const Scratch& scratch) const {
-  const int64_t d = s.x.cols;
-  const Mat normed = scratch.normed.row_range(0, s.x.rows);
-  const Mat normed_source = scratch.d_normed.row_range(0, s.source.rows);
-  const Mat a = scratch.d_branch.row_range(0, s.x.rows);
-
-  kv_norm.forward(s.source, eps, normed_source, s.kv_rstd.data);
-  attn.kv().forward(normed_source, s.kv, scratch.precision);
-  q_norm.forward(s.x, eps, normed, s.q_rstd.data);
-  Linear{attn.wq}.forward(normed, s.q, scratch.precision);
-  Attention::rotate(plan, s.q, s.kv.col_range(0, d), false);
+  for_row_tiles(attn.wk, s.source.rows, [&](int64_t begin, int64_t count) {
+    const Mat normed = scratch.d_normed.row_range(begin, count);
+    kv_norm.forward(s.source.row_range(begin, count), eps, normed, s.kv_rstd.data + begin);
+    attn.kv().forward(normed, s.kv.row_range(begin, count), scratch.precision);
+  });
+  for_row_tiles(attn.wq, s.x.rows, [&](int64_t begin, int64_t count) {
+    const Mat normed = scratch.normed.row_range(begin, count);
+    q_norm.forward(s.x.row_range(begin, count), eps, normed, s.q_rstd.data + begin);
+    Linear{attn.wq}.forward(normed, s.q.row_range(begin, count), scratch.precision);
+  });
+  Attention::rotate(plan, s.q, s.kv.col_range(0, s.x.cols), false);
   Attention::attend(plan, s.q, s.kv, cache, s.out, s.lse, scratch);
+}
+
+void CrossBlock::project(float eps, const Saved& s, const Scratch& scratch) const {
+  const Mat a = scratch.d_branch.row_range(0, s.x.rows);
   attn.output().forward(s.out, a, scratch.precision);
   copy(s.x, s.z);
   add(a, s.z);
-  ffn_norm.forward(s.z, eps, normed, s.ffn_rstd.data);
+  ffn_norm.forward(s.z, eps, scratch.normed.row_range(0, s.x.rows), s.ffn_rstd.data);
 }
 
-void CrossBlock::forward(const AttentionPlan& plan, float eps, const Saved& s, Mat y,
+void CrossBlock::forward(const AttentionPlan& plan, float eps, const Saved& saved, Mat y,
                          std::span<const Mat> cache, const Scratch& scratch) const {
-  attend(plan, eps, s, cache, scratch);
-  add(scratch.d_branch.row_range(0, s.x.rows), y);
-  ffn.forward(scratch.normed.row_range(0, s.x.rows), y, s.gate_up, scratch);
+  attend(plan, eps, saved, cache, scratch);
+  for_row_tiles(attn.wo, saved.x.rows, [&](int64_t begin, int64_t count) {
+    const Saved s = saved.row_range(begin, count);
+    const Scratch own = scratch.row_range(begin, count);
+    const Mat out = y.row_range(begin, count);
+    project(eps, s, own);
+    add(own.d_branch, out);
+    ffn.forward(own.normed, out, s.gate_up, own);
+  });
 }
 
 void CrossBlock::recompute(const AttentionPlan& plan, float eps, const Saved& s,
                            const Scratch& scratch) const {
   attend(plan, eps, s, {}, scratch);
+  project(eps, s, scratch);
   ffn.gate_up().forward(scratch.normed.row_range(0, s.x.rows), s.gate_up, scratch.precision);
 }
 

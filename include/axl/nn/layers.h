@@ -38,6 +38,9 @@ struct Scratch {
   Mat d_qkv;       ///< [R, 3D]; cross-scale attention keeps dq [R, D] and dkv [R, 2D] in it
   Mat partials;    ///< [kPartials, max(D, S·S·D)]
   Mat attention;   ///< [threads, attention_scratch(keys)]
+
+  /// Of what a forward pass needs, rows [begin, begin + count) of each.
+  Scratch row_range(int64_t begin, int64_t count) const;
 };
 
 /// A matrix of parameters: f32, or, in a model read from a quantised file, rows that stay coded
@@ -49,6 +52,7 @@ struct Weight : Mat {
   Weight() = default;
   Weight(Mat m) : Mat(m) {}  // NOLINT: a matrix is a weight
   bool is_packed() const { return !packed[0].empty(); }
+  bool is_block_coded() const { return is_packed() && element_format(packed[0].type).elements > 1; }
 };
 
 /// Parameters that lie one after another in memory, as one matrix; or their coded runs.
@@ -170,7 +174,8 @@ struct Block {
     Mat attn_rstd, ffn_rstd;  ///< [R, 1]
     Saved() = default;
     Saved(Arena& arena, int64_t rows, int64_t d, int64_t heads, int64_t d_ff);
-    Saved first_rows(int64_t rows) const;
+    Saved first_rows(int64_t rows) const { return row_range(0, rows); }
+    Saved row_range(int64_t begin, int64_t count) const;
   };
 
   /// Reads saved.x; y [R, D] may alias saved.x. cache: one per sequence, or none.
@@ -184,9 +189,11 @@ struct Block {
                 const Scratch& scratch) const;
 
  private:
-  /// saved up to z, and scratch.normed: the input of the feed-forward part.
+  /// saved up to out.
   void attend(const AttentionPlan& plan, float eps, const Saved& saved, std::span<const Mat> cache,
               const Scratch& scratch) const;
+  /// saved.z, and scratch.normed: the input of the feed-forward part.
+  void project(float eps, const Saved& saved, const Scratch& scratch) const;
 };
 
 /// What one scale (x, the target) learns from another (source):
@@ -207,6 +214,8 @@ struct CrossBlock {
     Saved() = default;
     Saved(Arena& arena, int64_t rows, int64_t source_rows, int64_t d, int64_t heads, int64_t d_ff);
     Saved first_rows(int64_t rows, int64_t source_rows) const;
+    /// Some rows of x and of what follows from them alone; source and kv stay as they are.
+    Saved row_range(int64_t begin, int64_t count) const;
   };
 
   /// y += result.
@@ -220,9 +229,11 @@ struct CrossBlock {
                 const CrossBlock& grad, const Scratch& scratch) const;
 
  private:
-  /// saved up to z, scratch.d_branch: a, and scratch.normed: the input of the feed-forward part.
+  /// saved up to out.
   void attend(const AttentionPlan& plan, float eps, const Saved& saved, std::span<const Mat> cache,
               const Scratch& scratch) const;
+  /// saved.z, scratch.d_branch: a, and scratch.normed: the input of the feed-forward part.
+  void project(float eps, const Saved& saved, const Scratch& scratch) const;
 };
 
 /// Visits every parameter of a layer as visit(name, view, role). The one list of names that
