@@ -41,7 +41,7 @@ inline void put_half(const std::byte* from, int lane, std::byte* to) {
 /// For each pair of blocks: [block][lane] scales in f16, then [block][g][lane][4] codes.
 struct Q8Panel {
   static constexpr int kScales = 1;  // of a block
-  static constexpr bool kHasMinima = false, kReadStraight = true;
+  static constexpr bool kHasMinima = false, kAskAlways = false;
   static constexpr int kBlockScales = 2 * kLanes, kBlockCodes = 32 * kLanes,
                        kBytes = 2 * (kBlockScales + kBlockCodes);
   const std::byte* panel;
@@ -72,7 +72,7 @@ AXL_INLINE Ints start(const Q8Panel&, const ActivationBlock& x, int64_t b, int) 
 /// of a byte each; [pair of blocks][g][lane][4] pairs of codes.
 struct Q4Panel {
   static constexpr int kScales = 1;
-  static constexpr bool kHasMinima = true, kReadStraight = true;
+  static constexpr bool kHasMinima = true, kAskAlways = true;
   static constexpr int kMinUnits = 2 * kLanes, kBlockScales = 4 * kLanes,
                        kBlockMinima = 12 * kLanes, kCodes = 20 * kLanes, kBytes = 148 * kLanes;
   const std::byte* panel;
@@ -122,7 +122,7 @@ AXL_INLINE Ints start(const Q4Panel&, const ActivationBlock&, int64_t, int) { re
 /// four the bytes of high bits.
 struct Q6Panel {
   static constexpr int kScales = 2;
-  static constexpr bool kHasMinima = false, kReadStraight = false;
+  static constexpr bool kHasMinima = false, kAskAlways = true;
   static constexpr int kHalfScales = 4 * kLanes, kLow = 20 * kLanes, kHigh = 148 * kLanes,
                        kBytes =
                            212 * kLanes;  // the unit takes four bytes, so that codes are aligned
@@ -162,10 +162,11 @@ AXL_INLINE Ints start(const Q6Panel&, const ActivationBlock& x, int64_t b, int h
 
 // ---- Products -----------------------------------------------------------------------------------
 
-/// Asks for a block that comes kAhead bytes later. With one row of x panels pass as fast as memory
-/// gives them, and the CPU fetches ahead on its own: asking would cost a third. Where arithmetic
-/// slows the reading down, or a panel is not read straight on (q6_k), it stops to do so: asking
-/// gains a quarter, and with q6_k three times (two Zen 4 cores).
+/// Asks for a block that comes kAhead bytes later. With one row of x panels of q8_0 pass as fast as
+/// memory gives them, and the CPU fetches ahead on its own: asking would cost a third on Zen 4.
+/// Where arithmetic slows the reading down, or a panel is not read straight on, it stops to do so:
+/// asking gains a quarter with eight rows, a seventh with one of q4_k (Zen 5), three times with
+/// q6_k.
 template <class Panel>
 AXL_INLINE void prefetch_after(const Panel& w, int64_t b) {
   constexpr int64_t kAhead = 4096, kBlockBytes = Panel::bytes(256) / 8;
@@ -216,7 +217,7 @@ AXL_TARGET static void multiply_panel(const std::byte* panel, const CodedProduct
 #pragma GCC unroll 8
   for (int j = 0; j < kXRows; ++j) sums[j] = all_floats(0);
   for (int64_t b = 0; b < blocks; ++b) {
-    if constexpr (kXRows > 1 || !Panel::kReadStraight) prefetch_after(w, b);
+    if constexpr (kXRows > 1 || Panel::kAskAlways) prefetch_after(w, b);
     add_block<Panel>(w, b, x + b / 8, x_stride, sums);
   }
   float* y = p.y + r * p.y_stride + n;

@@ -58,9 +58,9 @@ void append_part(const Segment& s, int64_t part, int64_t parts, ConstMat kv, Mat
 
 void append_to_cache(const AttentionPlan& plan, ConstMat kv, std::span<const Mat> cache) {
   const int64_t parts = 2 * plan.heads;  // keys of each head, values of each
-  for (size_t i = 0; i < cache.size(); ++i)
-    for (int64_t part = 0; part < parts; ++part)
-      append_part((*plan.keys)[i], part, parts, kv, cache[i]);
+  parallel_for(static_cast<int64_t>(cache.size()) * parts, [&](int64_t i) {
+    append_part((*plan.keys)[i / parts], i % parts, parts, kv, cache[i / parts]);
+  });
 }
 
 // Multiply-adds that are worth waking other threads for.
