@@ -78,9 +78,10 @@ class alignas(64) SharedLoop {
   std::atomic<const void*> body_{nullptr};
 };
 
-/// Threads that run loops together with the one that begins a loop. Nobody waits for a thread that
-/// has not come yet: whoever is there does all the work, so that a thread whose core something else
-/// uses delays a loop by no more than the part that it has already begun.
+/// Threads that run loops together with the one that begins a loop. Each has a run of its own, of
+/// data that it may still have in its cache. Nobody waits long for a thread that has not come yet:
+/// the one that began the loop does its run too, so that a thread whose core something else uses
+/// delays a loop by little more than the part that it has already begun.
 class Pool {
  public:
   Pool() : threads_(library_threads()) {}
@@ -104,8 +105,10 @@ class Pool {
     if (by_ticket(round)) ticket_.store(uint64_t{round} << 32, std::memory_order_release);
     loop_.store(loop, round);
     loop_.round.notify_all();
-    const int64_t own = take_part(loop, round, 0);
-    by_others_ += static_cast<uint32_t>(loop.n - own);
+    by_others_ += static_cast<uint32_t>(loop.n - take_part(loop, round, 0));
+    if (!by_ticket(round) && !others_are_done_soon())
+      for (int i = 1; i < threads_; ++i)
+        by_others_ -= static_cast<uint32_t>(take_part(loop, round, i));
     for (uint32_t done; (done = done_.load(std::memory_order_acquire)) != by_others_;)
       wait_while_equal(done_, done);
     return true;
@@ -145,27 +148,30 @@ class Pool {
     }
   }
 
-  /// Indices that the calling thread did.
+  /// Asking whether a run was taken costs two passes of a cache line from core to core, its own
+  /// thread's next one included: so much that one waits a little first.
+  bool others_are_done_soon() const {
+    constexpr int kSpins = 100;
+    for (int i = 0; i < kSpins; ++i) {
+      if (done_.load(std::memory_order_acquire) == by_others_) return true;
+      pause_briefly();
+    }
+    return false;
+  }
+
+  /// Run `index`, or whatever indices are left. Returns how many of them the calling thread did.
   int64_t take_part(const Loop& loop, uint32_t round, int index) {
     const bool before = std::exchange(t_alone, true);
-    const int64_t did =
-        by_ticket(round) ? take_indices(loop, round) : take_runs(loop, round, index);
+    const int64_t did = by_ticket(round) ? take_indices(loop, round) : take_run(loop, round, index);
     t_alone = before;
     return did;
   }
 
-  // Each thread has a run of its own, of data that it may still have in its cache; then it looks
-  // for those whose thread has not come.
-  int64_t take_runs(const Loop& loop, uint32_t round, int index) {
-    int64_t did = 0;
-    for (int64_t i = 0; i < threads_; ++i) {
-      const int64_t run = (index + i) % threads_;
-      if (!runs_[run].take(round)) continue;
-      const int64_t begin = run * loop.n / threads_, end = (run + 1) * loop.n / threads_;
-      loop.run(loop.body, begin, end);
-      did += end - begin;
-    }
-    return did;
+  int64_t take_run(const Loop& loop, uint32_t round, int64_t index) {
+    if (!runs_[index].take(round)) return 0;
+    const int64_t begin = index * loop.n / threads_, end = (index + 1) * loop.n / threads_;
+    loop.run(loop.body, begin, end);
+    return end - begin;
   }
 
   int64_t take_indices(const Loop& loop, uint32_t round) {
