@@ -50,7 +50,7 @@ bool by_ticket(uint32_t round) { return round & 1; }
 struct Loop {
   int64_t n;
   detail::LoopBody run;
-  const void* body;
+  detail::BodyWords body;
 };
 
 /// The loop of a round. A thread may read it while the next one is being written. What it reads
@@ -62,12 +62,13 @@ class alignas(64) SharedLoop {
   void store(const Loop& l, uint32_t round) {
     n_.store(l.n, std::memory_order_release);
     run_.store(l.run, std::memory_order_release);
-    body_.store(l.body, std::memory_order_release);
+    for (size_t i = 0; i < body_.size(); ++i) body_[i].store(l.body[i], std::memory_order_release);
     this->round.store(round, std::memory_order_release);
   }
   Loop load() const {
-    return {n_.load(std::memory_order_acquire), run_.load(std::memory_order_acquire),
-            body_.load(std::memory_order_acquire)};
+    Loop l{n_.load(std::memory_order_acquire), run_.load(std::memory_order_acquire), {}};
+    for (size_t i = 0; i < body_.size(); ++i) l.body[i] = body_[i].load(std::memory_order_acquire);
+    return l;
   }
 
   std::atomic<uint32_t> round{0};
@@ -75,8 +76,9 @@ class alignas(64) SharedLoop {
  private:
   std::atomic<int64_t> n_{0};
   std::atomic<detail::LoopBody> run_{nullptr};
-  std::atomic<const void*> body_{nullptr};
+  std::array<std::atomic<uint64_t>, std::tuple_size_v<detail::BodyWords>> body_{};
 };
+static_assert(sizeof(SharedLoop) == 64);
 
 /// Threads that run loops together with the one that begins a loop. Each has a run of its own, of
 /// data that it may still have in its cache. Nobody waits long for a thread that has not come yet:
@@ -234,7 +236,7 @@ SerialSection::~SerialSection() {
   t_alone = alone_;
 }
 
-void detail::run_loop(int64_t n, Sharing sharing, LoopBody run, const void* body) {
+void detail::run_loop(int64_t n, Sharing sharing, LoopBody run, const BodyWords& body) {
   if (!pool().run({n, run, body}, sharing)) run(body, 0, n);
 }
 

@@ -254,22 +254,29 @@ void packed_gemm(ConstMat x, std::span<const PackedMatrix> w, Mat y, Write write
     AXL_CHECK(runs < p.w.size());
     p.w[runs++] = &m;
   }
-  if (x.rows < kManyRows) return packed_gemm({&p, 1}, 0);
+  if (x.rows < kManyRows) {
+    const auto itself = [](const void* of, int64_t) {
+      return *static_cast<const PackedProduct*>(of);
+    };
+    return packed_gemm({1, &p, itself}, 0);
+  }
   checked_work(p);
   multiply_many(p);
 }
 
-void packed_gemm(std::span<const PackedProduct> products, float eps) {
+void packed_gemm(PackedProductList products, float eps) {
   // Threads divide what a product costs for one row of x: units of W, as often as there are rows.
   int64_t all = 0, work = 0;
-  for (const PackedProduct& p : products) {
+  for (int64_t i = 0; i < products.count; ++i) {
+    const PackedProduct p = products.at(products.of, i);
     AXL_CHECK(p.x.rows < kManyRows);
     work += checked_work(p);
     all += units_in(p) * p.x.rows;
   }
-  const auto run = [&](int64_t begin, int64_t end) {
+  const auto run = [products, eps](int64_t begin, int64_t end) {
     int64_t before = 0;  // the cost of the products before
-    for (const PackedProduct& p : products) {
+    for (int64_t i = 0; i < products.count; ++i) {
+      const PackedProduct p = products.at(products.of, i);
       const int64_t rows = p.x.rows, own = units_in(p) * rows;
       if (own == 0) continue;
       const int64_t first = (std::clamp<int64_t>(begin - before, 0, own) + rows - 1) / rows;
@@ -278,6 +285,7 @@ void packed_gemm(std::span<const PackedProduct> products, float eps) {
       before += own;
     }
   };
+  static_assert(detail::kIsSmall<decltype(run)>);
   if (work < kMinParallelBytes) return run(0, all);
   parallel_for_ranges(all, run);
 }

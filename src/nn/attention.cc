@@ -125,16 +125,24 @@ int64_t work_of(const Attention::Job& job) {
 
 }  // namespace
 
-void Attention::attend_together(std::span<const Job> jobs, const Scratch& scratch) {
-  if (jobs.empty()) return;
-  const int64_t heads = jobs.front().plan->heads, sequences = jobs.front().cache.size();
-  int64_t work = 0;
-  for (const Job& job : jobs) work += work_of(job);
-  const auto attend = [&](int64_t i) {
-    for (const Job& job : jobs) attend_head(job, i % sequences, i / sequences, scratch);
+void Attention::attend_together(int64_t count, const void* of,
+                                Job (*job)(const void* of, int64_t i), const Scratch& scratch) {
+  int64_t tasks = 0, work = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const Job j = job(of, i);
+    tasks = j.plan->heads * static_cast<int64_t>(j.cache.size());
+    work += work_of(j);
+  }
+  const auto attend = [count, of, job, scratch = &scratch](int64_t task) {
+    for (int64_t i = 0; i < count; ++i) {
+      const Job j = job(of, i);
+      const auto sequences = static_cast<int64_t>(j.cache.size());
+      attend_head(j, task % sequences, task / sequences, *scratch);
+    }
   };
-  if (work >= kMinParallelWork) return parallel_for(heads * sequences, attend);
-  for (int64_t i = 0; i < heads * sequences; ++i) attend(i);
+  static_assert(detail::kIsSmall<decltype(attend)>);
+  if (work >= kMinParallelWork) return parallel_for(tasks, attend);
+  for (int64_t task = 0; task < tasks; ++task) attend(task);
 }
 
 void Attention::attend_backward(const AttentionPlan& plan, ConstMat q, ConstMat kv, ConstMat lse,

@@ -1,12 +1,9 @@
 #include "axl/nn/branches.h"
 
-#include <array>
-#include <vector>
-
 namespace axl {
 namespace {
 
-using Products = std::vector<PackedProduct>;
+const Branch& branch(const void* of, int64_t i) { return static_cast<const Branch*>(of)[i]; }
 
 const PackedMatrix* coded(const Weight& w) { return w.packed.data(); }
 
@@ -31,40 +28,44 @@ BranchBuffers BranchBuffers::first_rows(int64_t rows, int64_t source_rows) const
 }
 
 void forward_together(std::span<const Branch> branches, float eps, const Scratch& scratch) {
-  Products products;
-  products.reserve(2 * branches.size());
-  const auto multiply = [&](const auto& add_products) {
-    products.clear();
-    for (const Branch& b : branches) add_products(b);
-    packed_gemm(products, eps);
+  const auto count = static_cast<int64_t>(branches.size());
+  const auto multiply = [&](int64_t products, auto at) {
+    packed_gemm({products, branches.data(), at}, eps);
   };
-
-  multiply([&](const Branch& b) {
+  multiply(2 * count, [](const void* of, int64_t i) {
+    const Branch& b = branch(of, i / 2);
     const Attention& attn = *b.attn;
-    products.push_back(
-        {.x = b.x, .gain = b.q_norm->gain.data, .w = {coded(attn.wq)}, .y = b.buffers.q});
-    products.push_back({.x = b.source,
-                        .gain = b.kv_norm->gain.data,
-                        .w = {coded(attn.wk), coded(attn.wv)},
-                        .y = b.buffers.kv});
+    return i % 2 == 0 ? PackedProduct{.x = b.x,
+                                      .gain = b.q_norm->gain.data,
+                                      .w = {coded(attn.wq)},
+                                      .y = b.buffers.q}
+                      : PackedProduct{.x = b.source,
+                                      .gain = b.kv_norm->gain.data,
+                                      .w = {coded(attn.wk), coded(attn.wv)},
+                                      .y = b.buffers.kv};
   });
-  std::vector<Attention::Job> jobs;
-  for (const Branch& b : branches)
-    jobs.push_back({&b.plan, b.buffers.q, b.buffers.kv, b.cache, b.buffers.out, b.buffers.lse});
-  Attention::attend_together(jobs, scratch);
-  multiply([&](const Branch& b) {
-    products.push_back({.x = b.buffers.out, .w = {coded(b.attn->wo)}, .y = b.buffers.a});
+  const auto attention = [](const void* of, int64_t i) {
+    const Branch& b = branch(of, i);
+    return Attention::Job{&b.plan, b.buffers.q,   b.buffers.kv,
+                          b.cache, b.buffers.out, b.buffers.lse};
+  };
+  Attention::attend_together(count, branches.data(), attention, scratch);
+  multiply(count, [](const void* of, int64_t i) {
+    const Branch& b = branch(of, i);
+    return PackedProduct{.x = b.buffers.out, .w = {coded(b.attn->wo)}, .y = b.buffers.a};
   });
-  multiply([&](const Branch& b) {
-    products.push_back({.x = b.x,
-                        .plus = b.buffers.a,
-                        .gain = b.ffn_norm->gain.data,
-                        .w = {coded(b.ffn->gate), coded(b.ffn->up)},
-                        .y = b.buffers.gate_up,
-                        .act = b.buffers.act});
+  multiply(count, [](const void* of, int64_t i) {
+    const Branch& b = branch(of, i);
+    return PackedProduct{.x = b.x,
+                         .plus = b.buffers.a,
+                         .gain = b.ffn_norm->gain.data,
+                         .w = {coded(b.ffn->gate), coded(b.ffn->up)},
+                         .y = b.buffers.gate_up,
+                         .act = b.buffers.act};
   });
-  multiply([&](const Branch& b) {
-    products.push_back({.x = b.buffers.act, .w = {coded(b.ffn->down)}, .y = b.buffers.ffn});
+  multiply(count, [](const void* of, int64_t i) {
+    const Branch& b = branch(of, i);
+    return PackedProduct{.x = b.buffers.act, .w = {coded(b.ffn->down)}, .y = b.buffers.ffn};
   });
   for (const Branch& b : branches) {
     add(b.buffers.a, b.y);

@@ -51,9 +51,17 @@ struct PackedProduct {
   Write write = Write::kAssign;
 };
 
-/// All of them in one loop over threads, which take rows of W and prepare f(x) each for itself: for
-/// few rows that costs less than to pass it from core to core. Elements as above.
-void packed_gemm(std::span<const PackedProduct> products, float eps);
+/// `count` products, each described by at(of, i).
+struct PackedProductList {
+  int64_t count;
+  const void* of;
+  PackedProduct (*at)(const void* of, int64_t i);
+};
+
+/// All of them in one loop over threads, which take rows of W, and ask for descriptions and prepare
+/// f(x) each for itself: for few rows that costs less than to pass them from core to core. Elements
+/// as above.
+void packed_gemm(PackedProductList products, float eps);
 
 /// out[r] = row ids[r] of a bf16 table, added; nothing where ids[r] is negative. out [R,
 /// table.cols].

@@ -131,16 +131,18 @@ struct Attention {
   /// (h + 1) · T, its values in rows (H + h) · T on, of [2H · T, D / H] with room for T tokens.
   static void attend(const AttentionPlan& plan, ConstMat q, ConstMat kv, std::span<const Mat> cache,
                      Mat out, Mat lse, const Scratch& scratch);
-  /// A few queries and keys, not rotated yet, whose heads are independent of other jobs'.
+  /// A few queries and keys, not rotated yet, and what attend() takes with them.
   struct Job {
     const AttentionPlan* plan;
     Mat q, kv;
     std::span<const Mat> cache;
     Mat out, lse;
   };
-  /// rotate() and attend() of all of them in one loop over threads. A head always has the same
-  /// thread, whose core so keeps that head's part of the cache.
-  static void attend_together(std::span<const Job> jobs, const Scratch& scratch);
+  /// rotate() and attend() of job(of, i) for each i below `count`, of as many sequences and heads
+  /// each, in one loop over threads. A head always has the same thread, whose core so keeps that
+  /// head's part of the cache.
+  static void attend_together(int64_t count, const void* of, Job (*job)(const void* of, int64_t i),
+                              const Scratch& scratch);
   static void attend_backward(const AttentionPlan& plan, ConstMat q, ConstMat kv, ConstMat lse,
                               ConstMat d_out, Mat dq, Mat dkv, const Scratch& scratch);
 };
