@@ -15,12 +15,13 @@ namespace {
 
 using detail::ActivationBlock;
 using detail::kManyRows;
-using detail::kMinParallelBytes;
 using detail::PackedProducts;
 using detail::PlainProduct;
 using Runs = std::array<const PackedMatrix*, 3>;
 
-constexpr int64_t kUnitRows = kPackedUnit;  // whole panels
+// Reading this much for one row of x is worth waking other threads for.
+constexpr int64_t kMinParallelBytes = 32 << 10;
+constexpr int64_t kUnitRows = 16;  // whole panels
 constexpr int64_t kLineBytes = 64;
 // Enough for the GEMM to be at its best. What it gives may depend on which rows of W it gets, so
 // threads never divide these.
@@ -108,15 +109,6 @@ void multiply_rows(const PackedMatrix& m, int64_t begin, int64_t end, const Rows
   products.multiply({panels, end - begin, m.cols, in.quantized, in.x.rows, out, y.stride, add});
 }
 
-/// The same, onto the product's base.
-void multiply_rows(const PackedProduct& p, const PackedMatrix& m, int64_t begin, int64_t end,
-                   int64_t column, const Rows& in) {
-  if (!p.base.data) return multiply_rows(m, begin, end, in, p.y, column, Write::kAssign);
-  for (int64_t r = 0; p.base.data != p.y.data && r < p.y.rows; ++r)
-    std::copy_n(p.base.row(r) + column, end - begin, p.y.row(r) + column);
-  multiply_rows(m, begin, end, in, p.y, column, Write::kAdd);
-}
-
 int64_t units_in(const PackedMatrix& m, int64_t unit) { return (m.rows + unit - 1) / unit; }
 
 /// body(run, begin, end, column) for the rows of W that are its units [first, last): the run they
@@ -149,7 +141,7 @@ void multiply_decoded(const PackedMatrix& m, int64_t begin, int64_t end, ConstMa
   }
 }
 
-void multiply_many(const PackedProduct& p, Write write) {
+void multiply_many(const PackedProduct& p) {
   const Rows in{p.x, any_coded(p) ? quantize(p.x) : nullptr};
   const auto unit_of = [](const PackedMatrix& m) {
     return is_plain(m.type) ? kDecodedRows : kUnitRows;
@@ -160,9 +152,9 @@ void multiply_many(const PackedProduct& p, Write write) {
     for_each_run(p.w, first, last, unit_of,
                  [&](const PackedMatrix& m, int64_t begin, int64_t end, int64_t column) {
                    if (is_plain(m.type))
-                     multiply_decoded(m, begin, end, p.x, p.y, column, write);
+                     multiply_decoded(m, begin, end, p.x, p.y, column, p.write);
                    else
-                     multiply_rows(m, begin, end, in, p.y, column, write);
+                     multiply_rows(m, begin, end, in, p.y, column, p.write);
                  });
   });
 }
@@ -179,8 +171,8 @@ int64_t units_in(const PackedProduct& p) {
 void multiply_gated(const PackedProduct& p, int64_t first, int64_t last, const Rows& in) {
   const int64_t width = p.act.cols, begin = first * kUnitRows,
                 end = std::min(width, last * kUnitRows);
-  multiply_rows(p, *p.w[0], begin, end, begin, in);
-  multiply_rows(p, *p.w[1], begin, end, width + begin, in);
+  multiply_rows(*p.w[0], begin, end, in, p.y, begin, p.write);
+  multiply_rows(*p.w[1], begin, end, in, p.y, width + begin, p.write);
   for (int64_t r = 0; r < p.y.rows; ++r) {
     const float* gate = p.y.row(r) + begin;
     row_kernels().swiglu(gate, gate + width, p.act.row(r) + begin, end - begin);
@@ -193,7 +185,7 @@ void multiply_units(const PackedProduct& p, int64_t first, int64_t last, float e
   for_each_run(
       p.w, first, last, [](const PackedMatrix&) { return kUnitRows; },
       [&](const PackedMatrix& m, int64_t begin, int64_t end, int64_t column) {
-        multiply_rows(p, m, begin, end, column, in);
+        multiply_rows(m, begin, end, in, p.y, column, p.write);
       });
 }
 
@@ -255,7 +247,7 @@ void pack_panels(PackedMatrix& w, std::byte* to) {
 }
 
 void packed_gemm(ConstMat x, std::span<const PackedMatrix> w, Mat y, Write write) {
-  PackedProduct p{.x = x, .y = y};
+  PackedProduct p{.x = x, .y = y, .write = write};
   size_t runs = 0;
   for (const PackedMatrix& m : w) {
     if (m.empty()) continue;
@@ -263,14 +255,13 @@ void packed_gemm(ConstMat x, std::span<const PackedMatrix> w, Mat y, Write write
     p.w[runs++] = &m;
   }
   if (x.rows < kManyRows) {
-    if (write == Write::kAdd) p.base = y;
     const auto itself = [](const void* of, int64_t) {
       return *static_cast<const PackedProduct*>(of);
     };
     return packed_gemm({1, &p, itself}, 0);
   }
   checked_work(p);
-  multiply_many(p, write);
+  multiply_many(p);
 }
 
 void packed_gemm(PackedProductList products, float eps) {
@@ -297,19 +288,6 @@ void packed_gemm(PackedProductList products, float eps) {
   static_assert(detail::kIsSmall<decltype(run)>);
   if (work < kMinParallelBytes) return run(0, all);
   parallel_for_ranges(all, run);
-}
-
-void packed_gemm_rows(const PackedProduct& p, int64_t begin, int64_t end, float eps) {
-  if (p.x.rows == 0) return;
-  AXL_CHECK(begin % kPackedUnit == 0);
-  const Rows in = prepare(p, eps);
-  int64_t column = 0;
-  for (const PackedMatrix* m : p.w) {
-    if (!m) continue;
-    AXL_CHECK(m->cols == p.x.cols && end <= m->rows);
-    multiply_rows(p, *m, begin, end, column + begin, in);
-    column += m->rows;
-  }
 }
 
 void gather_add_packed_rows(const PackedMatrix& table, std::span<const int32_t> ids, Mat out) {

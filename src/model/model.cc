@@ -228,7 +228,7 @@ void Model::run_stacks_together(Activations& a, const Cache& cache) const {
       const Mat x = a.states[0][s].row_range(0, rows);
       branches.push_back({&block.attn_norm, &block.attn_norm, &block.attn, &block.ffn_norm,
                           &block.ffn, stack_plan(s, a), x, x, all(cache.stack[s][layer]),
-                          a.scale_branches[s].first_rows(rows, rows), x, true});
+                          a.scale_branches[s].first_rows(rows, rows), x});
     }
     forward_together(branches, static_cast<float>(config_.norm_eps), a.scratch);
   }
@@ -247,7 +247,7 @@ void Model::run_cross_together(int64_t layer, Activations& a, const Cache& cache
                         &p.block.ffn, cross_plan(p, a), before[p.target].row_range(0, rows),
                         before[p.source].row_range(0, source_rows), all(cache.cross[layer][i]),
                         a.pair_branches[i].first_rows(rows, source_rows),
-                        after[p.target].row_range(0, rows), false});
+                        after[p.target].row_range(0, rows)});
   }
   forward_together(branches, static_cast<float>(config_.norm_eps), a.scratch);
 }

@@ -100,8 +100,10 @@ void Attention::attend(const AttentionPlan& plan, ConstMat q, ConstMat kv,
   for (int64_t task = 0; task < tasks; ++task) attend_block(task);
 }
 
-void Attention::attend_head(const Job& job, int64_t sequence, int64_t head,
-                            const Scratch& scratch) {
+namespace {
+
+void attend_head(const Attention::Job& job, int64_t sequence, int64_t head,
+                 const Scratch& scratch) {
   const AttentionPlan& plan = *job.plan;
   const Segment &s = (*plan.queries)[sequence], &t = (*plan.keys)[sequence];
   const int64_t size = job.q.cols / plan.heads, parts = 2 * plan.heads;
@@ -116,8 +118,6 @@ void Attention::attend_head(const Job& job, int64_t sequence, int64_t head,
                    job.out.row_range(s.row, s.count), job.lse.row_range(s.row, s.count),
                    scratch.attention.row(thread_index()));
 }
-
-namespace {
 
 int64_t work_of(const Attention::Job& job) {
   return job.q.rows * job.plan->keys->front().end() * job.q.cols;

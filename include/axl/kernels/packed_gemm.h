@@ -37,18 +37,18 @@ void pack_panels(PackedMatrix& w, std::byte* to);
 /// with few rows.
 void packed_gemm(ConstMat x, std::span<const PackedMatrix> w, Mat y, Write write);
 
-/// One of the products that packed_gemm makes together: y = base + f(x) Wᵀ (x [R, K], y [R, N], R
+/// One of the products that packed_gemm makes together: y = f(x) Wᵀ, or += (x [R, K], y [R, N], R
 /// below detail::kManyRows). f is the identity, or with a gain [K] RMSNorm(x + plus; gain). y
-/// aliases no operand of any of them, but may be its own base.
+/// aliases no operand of any of them.
 struct PackedProduct {
   ConstMat x;
   ConstMat plus = {};  ///< [R, K], or empty: nothing
   const float* gain = nullptr;
   std::array<const PackedMatrix*, 3> w = {};  ///< consecutive runs of rows, or null
-  ConstMat base = {};                         ///< [R, N], or empty: nothing
   Mat y;
   Mat act =
-      {};  ///< if given, y = [gate, up] of two such runs, and act [R, N / 2] = silu(gate) · up
+      {};  ///< where given, y = [gate, up] of two such runs, and act [R, N / 2] = silu(gate) · up
+  Write write = Write::kAssign;
 };
 
 /// `count` products, each described by at(of, i).
@@ -62,11 +62,6 @@ struct PackedProductList {
 /// f(x) each for itself: for few rows that costs less than to pass them from core to core. Elements
 /// as above.
 void packed_gemm(PackedProductList products, float eps);
-
-/// A part of a product on the calling thread: what rows [begin, end) of each run of W give. `begin`
-/// is a multiple of kPackedUnit.
-inline constexpr int64_t kPackedUnit = 16;
-void packed_gemm_rows(const PackedProduct& product, int64_t begin, int64_t end, float eps);
 
 /// out[r] = row ids[r] of a bf16 table, added; nothing where ids[r] is negative. out [R,
 /// table.cols].
@@ -84,8 +79,6 @@ struct alignas(64) ActivationBlock {
   float sum[8];         ///< of a block: scale · Σ q
 };
 
-/// Reading this much of W for one row of x is worth waking other threads for.
-inline constexpr int64_t kMinParallelBytes = 32 << 10;
 /// Rows of activations for which plain weights are worth decoding.
 inline constexpr int64_t kManyRows = 16;
 

@@ -33,11 +33,10 @@ struct Branch {
   std::span<const Mat> cache;  ///< one per sequence (Attention::attend)
   BranchBuffers buffers;       ///< of R and Rs rows
   Mat y;                       ///< [R, D]
-  bool in_place;               ///< y is x and nobody else's
 };
 
-/// All of them, loop by loop together. Branches that share y add to it in their order; it is none's
-/// x or source. Else y is x.
+/// All of them, loop by loop together. No y is another branch's x or source, but for its own and
+/// that of branches that share it; sums are in the order of the branches.
 void forward_together(std::span<const Branch> branches, float eps, const Scratch& scratch);
 
 }  // namespace axl

@@ -138,8 +138,6 @@ struct Attention {
     std::span<const Mat> cache;
     Mat out, lse;
   };
-  /// rotate() and attend() of one head of one sequence, on the calling thread.
-  static void attend_head(const Job& job, int64_t sequence, int64_t head, const Scratch& scratch);
   /// rotate() and attend() of job(of, i) for each i below `count`, of as many sequences and heads
   /// each, in one loop over threads. A head always has the same thread, whose core so keeps that
   /// head's part of the cache.
