@@ -1,0 +1,181 @@
+// Layers side by side compute what the same layers compute one after another, bit for bit.
+
+#include "axl/nn/branches.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "axl/kernels/attention.h"
+#include "coded_testing.h"
+#include "isa_testing.h"
+
+namespace axl {
+namespace {
+
+AXL_EACH_ISA(Branches);
+
+constexpr int64_t kD = 128, kHeads = 4, kF = 176, kCapacity = 32;
+constexpr float kEps = 1e-5f;
+
+/// The parameters of a Block or CrossBlock, coded.
+struct Parameters {
+  std::vector<std::unique_ptr<Coded>> matrices;
+  Matrix first_gain, second_gain, ffn_gain;
+  Attention attn;
+  SwiGlu ffn;
+
+  Parameters(ElementType type, uint64_t seed)
+      : first_gain(random_matrix(1, kD, seed)),
+        second_gain(random_matrix(1, kD, seed + 1)),
+        ffn_gain(random_matrix(1, kD, seed + 2)) {
+    const auto coded = [&](Weight& w, int64_t rows, int64_t cols) {
+      matrices.push_back(std::make_unique<Coded>(type, rows, cols, seed + 3 + matrices.size()));
+      w = Mat(nullptr, rows, cols);
+      w.packed[0] = matrices.back()->matrix;
+    };
+    for (Weight* w : {&attn.wq, &attn.wk, &attn.wv, &attn.wo}) coded(*w, kD, kD);
+    for (Weight* w : {&ffn.gate, &ffn.up}) coded(*w, kF, kD);
+    coded(ffn.down, kD, kF);
+  }
+};
+
+/// Memory for whatever a forward pass needs.
+struct Memory {
+  Buffer buffer = Buffer(8 << 20);
+  Arena arena = Arena(buffer.data(), buffer.bytes());
+  Scratch scratch;
+  Memory() {
+    for (Mat* m : {&scratch.normed, &scratch.d_normed, &scratch.d_branch})
+      *m = arena.matrix(kFewRows, kD);
+    scratch.act = arena.matrix(kFewRows, kF);
+    scratch.attention = arena.matrix(max_threads(), attention_scratch(kCapacity));
+  }
+};
+
+/// A cache of keys and values that has seen some tokens, the same for each of these.
+std::vector<Matrix> seen_caches(int64_t sequences) {
+  std::vector<Matrix> caches;
+  for (int64_t i = 0; i < sequences; ++i)
+    caches.push_back(random_matrix(2 * kHeads * kCapacity, kD / kHeads, 900 + i));
+  return caches;
+}
+std::vector<Mat> views(std::vector<Matrix>& matrices) {
+  std::vector<Mat> all;
+  for (Matrix& m : matrices) all.push_back(m.view());
+  return all;
+}
+
+/// Two stacks' blocks and a pair of scales, with a token or two of each of three sequences.
+class Passes {
+ public:
+  explicit Passes(ElementType type) : one_(type, 10), other_(type, 30), pair_(type, 50) {
+    fill_rope_table(10000, rope_);
+  }
+
+  /// Results, then caches.
+  std::vector<Matrix> apart() {
+    begin();
+    Matrix &a = results_[0], &b = results_[1], &c = results_[2];
+    forward_block(one_, fine_, 1, a, caches_[0]);
+    forward_block(other_, coarse_, 2, b, caches_[1]);
+    Memory m;
+    const CrossBlock cross{{pair_.first_gain.view()},
+                           {pair_.second_gain.view()},
+                           pair_.attn,
+                           {pair_.ffn_gain.view()},
+                           pair_.ffn};
+    CrossBlock::Saved saved(m.arena, x_.rows, y_.rows, kD, kHeads, kF);
+    saved.x = x_.view(), saved.source = y_.view();
+    const std::vector<Mat> cache = views(caches_[2]);
+    cross.forward(pair_plan(), kEps, saved, c.view(), cache, m.scratch);
+    return everything();
+  }
+
+  std::vector<Matrix> together() {
+    begin();
+    Matrix &a = results_[0], &b = results_[1], &c = results_[2];
+    Memory m;
+    const RmsNorm one_norm{one_.first_gain.view()}, one_ffn{one_.ffn_gain.view()};
+    const RmsNorm other_norm{other_.first_gain.view()}, other_ffn{other_.ffn_gain.view()};
+    const RmsNorm q_norm{pair_.first_gain.view()}, kv_norm{pair_.second_gain.view()},
+        pair_ffn{pair_.ffn_gain.view()};
+    const std::vector<Mat> fine = views(caches_[0]), coarse = views(caches_[1]),
+                           pair = views(caches_[2]);
+    const auto buffers = [&](int64_t rows, int64_t source_rows) {
+      return BranchBuffers(m.arena, kD, kHeads, kF).first_rows(rows, source_rows);
+    };
+    const Branch all[] = {
+        {&one_norm, &one_norm, &one_.attn, &one_ffn, &one_.ffn, plan(fine_, 1), a.view(), a.view(),
+         fine, buffers(a.rows, a.rows), a.view()},
+        {&other_norm, &other_norm, &other_.attn, &other_ffn, &other_.ffn, plan(coarse_, 2),
+         b.view(), b.view(), coarse, buffers(b.rows, b.rows), b.view()},
+        {&q_norm, &kv_norm, &pair_.attn, &pair_ffn, &pair_.ffn, pair_plan(), x_.view(), y_.view(),
+         pair, buffers(x_.rows, y_.rows), c.view()}};
+    forward_together(all, kEps, m.scratch);
+    return everything();
+  }
+
+ private:
+  AttentionPlan plan(const Segments& tokens, int64_t factor) {
+    return {kHeads, &rope_, &tokens, &tokens, factor, factor, false, 0};
+  }
+  AttentionPlan pair_plan() { return {kHeads, &rope_, &fine_, &coarse_, 1, 2, true, 0}; }
+
+  void begin() {
+    x_ = random_matrix(4, kD, 1), y_ = random_matrix(2, kD, 2);
+    results_ = {x_, y_, random_matrix(4, kD, 3)};
+    caches_ = {seen_caches(3), seen_caches(3), seen_caches(3)};
+  }
+
+  std::vector<Matrix> everything() {
+    std::vector<Matrix> all = results_;
+    for (const std::vector<Matrix>& caches : caches_)
+      all.insert(all.end(), caches.begin(), caches.end());
+    return all;
+  }
+
+  void forward_block(Parameters& p, const Segments& tokens, int64_t factor, Matrix& x,
+                     std::vector<Matrix>& caches) {
+    Memory m;
+    const Block block{{p.first_gain.view()}, p.attn, {p.ffn_gain.view()}, p.ffn};
+    Block::Saved saved(m.arena, x.rows, kD, kHeads, kF);
+    saved.x = x.view();
+    const std::vector<Mat> cache = views(caches);
+    block.forward(plan(tokens, factor), kEps, saved, x.view(), cache, m.scratch);
+  }
+
+  Parameters one_, other_, pair_;
+  Matrix cos_{2 * kCapacity, kD / kHeads / 2}, sin_{2 * kCapacity, kD / kHeads / 2};
+  RopeTable rope_{cos_.view(), sin_.view()};
+  const Segments fine_ = {{0, 13, 1}, {1, 4, 2}, {3, 20, 1}};
+  const Segments coarse_ = {{0, 6, 1}, {1, 2, 1}, {2, 10, 0}};
+  Matrix x_{0, 0}, y_{0, 0};
+  std::vector<Matrix> results_;
+  std::vector<std::vector<Matrix>> caches_;
+};
+
+void expect_same(std::vector<Matrix> a, std::vector<Matrix> b) {
+  ASSERT_EQ(a.size(), b.size());
+  for (size_t i = 0; i < a.size(); ++i)
+    EXPECT_EQ(
+        0, std::memcmp(a[i].values.data(), b[i].values.data(), sizeof(float) * a[i].values.size()))
+        << i;
+}
+
+TEST_P(Branches, ComputeWhatLayersComputeOneAfterAnother) {
+  for (ElementType type : {ElementType::kQ8_0, ElementType::kQ4_K, ElementType::kBF16}) {
+    SCOPED_TRACE(element_format(type).name);
+    Passes passes(type);
+    const std::vector<Matrix> expected = passes.apart();
+    for (int threads : {1, 2, 3}) {
+      const Threads scope(threads);
+      expect_same(passes.together(), expected);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace axl
