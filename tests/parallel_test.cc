@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
 #include <thread>
 #include <vector>
@@ -27,6 +28,35 @@ TEST(Parallel, EveryIndexRunsOnceOnAnyNumberOfThreads) {
     expect_every_index_once([](int64_t n, const auto& body) { parallel_for(n, body); });
     expect_every_index_once([](int64_t n, const auto& body) { parallel_for_dynamic(n, body); });
   }
+}
+
+// Copies of small bodies travel with the loop, larger ones stay where they are: each must arrive
+// whole, for every round anew.
+template <size_t kWords>
+void expect_body_arrives() {
+  for (int64_t round = 0; round < 2000; ++round) {
+    std::array<int64_t, 6> got{};
+    std::array<int64_t, kWords> captured{};
+    for (size_t i = 0; i < kWords; ++i) captured[i] = round * 10 + static_cast<int64_t>(i);
+    int64_t* to = got.data();
+    const auto body = [captured, to](int64_t i) {
+      for (size_t k = 0; k < kWords; ++k) to[i] += captured[k] * static_cast<int64_t>(k + 1);
+    };
+    static_assert(detail::kIsSmall<decltype(body)> == (kWords <= 3));
+    std::array<int64_t, 6> expected{};
+    for (int64_t i = 0; i < 6; ++i)
+      for (size_t k = 0; k < kWords; ++k) expected[i] += captured[k] * static_cast<int64_t>(k + 1);
+    parallel_for(6, body);
+    ASSERT_EQ(got, expected) << round;
+  }
+}
+
+TEST(Parallel, BodiesOfAnySizeArriveWhole) {
+  const Threads three(3);
+  expect_body_arrives<1>();
+  expect_body_arrives<3>();
+  expect_body_arrives<4>();
+  expect_body_arrives<9>();
 }
 
 // Loops of both kinds and of all sizes in turn, so short that threads often come too late.
