@@ -94,19 +94,19 @@ Rows prepare(const PackedProduct& p, float eps) {
 }
 
 /// Columns of y from `column` on, from rows [begin, end) of a run of W.
-void multiply_rows(const PackedMatrix& m, int64_t begin, int64_t end, const Rows& in, Mat y,
-                   int64_t column, Write write) {
+void multiply_rows(const PackedProduct& p, const PackedMatrix& m, int64_t begin, int64_t end,
+                   int64_t column, const Rows& in) {
   const PackedProducts& set = detail::chosen_packed_products();
-  float* out = y.data + column;
-  const bool add = write == Write::kAdd;
-  if (is_plain(m.type)) {
-    const PlainProduct p{m.row(begin), m.row_bytes(), end - begin, m.cols,   in.x.data,
-                         in.x.stride,  in.x.rows,     out,         y.stride, add};
-    return plain_product(set, m.type)(p);
-  }
+  const int64_t rows = end - begin;
+  float* out = p.y.data + column;
+  const bool add = p.write == Write::kAdd;
+  if (is_plain(m.type))
+    return plain_product(
+        set, m.type)(PlainProduct{m.row(begin), m.row_bytes(), rows, m.cols, in.x.data, in.x.stride,
+                                  in.x.rows, out, p.y.stride, add});
   const PackedProducts::Coded& products = coded_products(set, m.type);
   const std::byte* panels = m.panels + begin / set.panel_rows * products.panel_bytes(m.cols);
-  products.multiply({panels, end - begin, m.cols, in.quantized, in.x.rows, out, y.stride, add});
+  products.multiply({panels, rows, m.cols, in.quantized, in.x.rows, out, p.y.stride, add});
 }
 
 int64_t units_in(const PackedMatrix& m, int64_t unit) { return (m.rows + unit - 1) / unit; }
@@ -129,15 +129,16 @@ void for_each_run(const Runs& w, int64_t first, int64_t last, const UnitOf& unit
 }
 
 /// The same by the GEMM, for plain rows that many rows of x multiply.
-void multiply_decoded(const PackedMatrix& m, int64_t begin, int64_t end, ConstMat x, Mat y,
-                      int64_t column, Write write) {
+void multiply_decoded(const PackedProduct& p, const PackedMatrix& m, int64_t begin, int64_t end,
+                      int64_t column) {
   thread_local Buffer room;
+  const ConstMat x = p.x;
   for (int64_t row = begin; row < end; row += kDecodedRows, column += kDecodedRows) {
     const int64_t rows = std::min(kDecodedRows, end - row);
     const Mat w(room_for<float>(room, rows * x.cols), rows, x.cols);
     for (int64_t i = 0; i < rows; ++i)
       detail::decode_plain_row(m.type, m.row(row + i), x.cols, w.row(i));
-    gemm_serial(Trans::kNo, x, Trans::kYes, w, y.col_range(column, rows), write);
+    gemm_serial(Trans::kNo, x, Trans::kYes, w, p.y.col_range(column, rows), p.write);
   }
 }
 
@@ -152,9 +153,9 @@ void multiply_many(const PackedProduct& p) {
     for_each_run(p.w, first, last, unit_of,
                  [&](const PackedMatrix& m, int64_t begin, int64_t end, int64_t column) {
                    if (is_plain(m.type))
-                     multiply_decoded(m, begin, end, p.x, p.y, column, p.write);
+                     multiply_decoded(p, m, begin, end, column);
                    else
-                     multiply_rows(m, begin, end, in, p.y, column, p.write);
+                     multiply_rows(p, m, begin, end, column, in);
                  });
   });
 }
@@ -171,8 +172,8 @@ int64_t units_in(const PackedProduct& p) {
 void multiply_gated(const PackedProduct& p, int64_t first, int64_t last, const Rows& in) {
   const int64_t width = p.act.cols, begin = first * kUnitRows,
                 end = std::min(width, last * kUnitRows);
-  multiply_rows(*p.w[0], begin, end, in, p.y, begin, p.write);
-  multiply_rows(*p.w[1], begin, end, in, p.y, width + begin, p.write);
+  multiply_rows(p, *p.w[0], begin, end, begin, in);
+  multiply_rows(p, *p.w[1], begin, end, width + begin, in);
   for (int64_t r = 0; r < p.y.rows; ++r) {
     const float* gate = p.y.row(r) + begin;
     row_kernels().swiglu(gate, gate + width, p.act.row(r) + begin, end - begin);
@@ -185,7 +186,7 @@ void multiply_units(const PackedProduct& p, int64_t first, int64_t last, float e
   for_each_run(
       p.w, first, last, [](const PackedMatrix&) { return kUnitRows; },
       [&](const PackedMatrix& m, int64_t begin, int64_t end, int64_t column) {
-        multiply_rows(m, begin, end, in, p.y, column, p.write);
+        multiply_rows(p, m, begin, end, column, in);
       });
 }
 

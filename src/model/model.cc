@@ -16,6 +16,13 @@ namespace {
 
 std::span<const Mat> all(const Cache::PerSequence& place) { return {place.data(), place.size()}; }
 
+// What each scale's tokens are, before a cross-scale layer adds to them.
+void copy_states(const Activations& a, const std::vector<Mat>& before,
+                 const std::vector<Mat>& after) {
+  for (size_t s = 0; s < before.size(); ++s)
+    copy(before[s].row_range(0, a.rows(s)), after[s].row_range(0, a.rows(s)));
+}
+
 }  // namespace
 
 Model::Model(const ModelConfig& config, ElementType matrices)
@@ -199,8 +206,7 @@ void Model::run_stack(int64_t scale, Activations& a, const Cache* cache) const {
 
 void Model::run_cross(int64_t layer, Activations& a, const Cache* cache) const {
   const std::vector<Mat>&before = a.states[layer], &after = a.states[layer + 1];
-  for (int64_t s = 0; s < config_.n_scales(); ++s)
-    copy(before[s].row_range(0, a.rows(s)), after[s].row_range(0, a.rows(s)));
+  copy_states(a, before, after);
   for (size_t i = 0; i < weights_.cross[layer].size(); ++i) {
     const Weights::Pair& p = weights_.cross[layer][i];
     const int64_t rows = a.rows(p.target), source_rows = a.rows(p.source);
@@ -236,8 +242,7 @@ void Model::run_stacks_together(Activations& a, const Cache& cache) const {
 
 void Model::run_cross_together(int64_t layer, Activations& a, const Cache& cache) const {
   const std::vector<Mat>&before = a.states[layer], &after = a.states[layer + 1];
-  for (int64_t s = 0; s < config_.n_scales(); ++s)
-    copy(before[s].row_range(0, a.rows(s)), after[s].row_range(0, a.rows(s)));
+  copy_states(a, before, after);
   std::vector<Branch> branches;
   for (size_t i = 0; i < weights_.cross[layer].size(); ++i) {
     const Weights::Pair& p = weights_.cross[layer][i];
