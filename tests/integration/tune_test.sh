@@ -34,14 +34,14 @@ grep -q 'every candidate diverged' err || fail "only divergences: $(cat err)"
 
 # The command that is printed works as it stands, wherever the files are.
 mv code 'my code'
-run 0 tune --config tiny.yaml --data 'my code' --holdout 0.2 --budget 6s --param train.lr=1e-3,1e-2 --quiet
+run 0 tune --config tiny.yaml --data 'my code' --holdout 0.2 --budget 12s --param train.lr=1e-3,1e-2 --quiet
 tail -n 1 out | sed "s|^axl|\"\$axl\" |; s|\$| --quiet --out tuned|" >printed.sh
 axl=$axl bash printed.sh >log 2>&1 || fail "the command fails: $(cat printed.sh log)"
 mv 'my code' code
 
 # Within a time, whatever rungs there is time for, trials of a rung are of equal length, and a further
 # rung's are longer.
-run 0 "${tune[@]}" --budget 6s --param train.lr=1e-7,1e-6,1e-2 --json --quiet
+run 0 "${tune[@]}" --budget 20s --param train.lr=1e-7,1e-6,1e-2 --json --quiet
 python3 - out <<'PY' || fail "tune --budget --json: $(cat out)"
 import json, sys
 trials = json.load(open(sys.argv[1]))['trials']
