@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "axl/kernels/elementwise.h"
+#include "axl/tensor/half.h"
 #include "isa_testing.h"
 #include "testing.h"
 
@@ -77,6 +79,37 @@ const AttentionCase kCases[] = {
     {3, 9, {.heads = 2, .query_begin = 6, .query_factor = 2, .key_factor = 1, .window = 3}},
 };
 
+/// How a head's result is computed: as training does, or as a text is continued.
+enum class How { kForBackward, kContinued, kContinuedFromHalves };
+constexpr How kAll[] = {How::kForBackward, How::kContinued, How::kContinuedFromHalves};
+
+/// A matrix in f16.
+struct Halves {
+  std::vector<uint16_t> values;
+  HalfMat view;
+  explicit Halves(ConstMat m) : values(m.size()), view(values.data(), m.rows, m.cols) {
+    copy(m, view);
+  }
+};
+/// What is left of a matrix in f16.
+void round_to_halves(Matrix& m) {
+  for (float& x : m.values) x = from_f16(to_f16(x));
+}
+
+void attend(How how, const AttentionHeads& heads, int64_t head, Mat q, Mat k, Mat v, Mat out,
+            Mat lse, float* scratch) {
+  const Halves half_k(k), half_v(v);
+  for (int64_t block = 0; block * kQueryBlock < q.rows; ++block) {
+    if (how == How::kForBackward)
+      attention_head(heads, head, block, q, k, v, out, lse, scratch);
+    else if (how == How::kContinued)
+      continue_attention_head<float>(heads, head, block, q, k, v, out, lse, scratch);
+    else
+      continue_attention_head<uint16_t>(heads, head, block, q, half_k.view, half_v.view, out, lse,
+                                        scratch);
+  }
+}
+
 TEST(AttentionHeads, VisibilityIsTheCausalityRule) {
   for (const AttentionCase& c : kCases)
     for (int64_t i = 0; i < c.queries; ++i) {
@@ -91,76 +124,112 @@ Mat of_head(Matrix& m, const AttentionCase& c, int64_t head) {
 }
 
 TEST_P(Attention, MatchesDouble) {
-  for (const AttentionCase& c : kCases) {
-    Matrix q = random_matrix(c.queries, kWidth, 1), k = random_matrix(c.keys, kWidth, 2);
-    Matrix v = random_matrix(c.keys, kWidth, 3), out(c.queries, kWidth);
-    Matrix lse(c.queries, c.heads.heads);
-    std::fill(out.values.begin(), out.values.end(), 7.0f);
-    std::vector<float> scratch(attention_scratch(c.keys));
-    const int64_t size = kWidth / c.heads.heads;
-    std::vector<double> row;
-    for (int64_t head = 0; head < c.heads.heads; ++head) {
-      for (int64_t block = 0; block * kQueryBlock < c.queries; ++block)
-        attention_head(c.heads, head, block, q.view(), of_head(k, c, head), of_head(v, c, head),
-                       out.view(), lse.view(), scratch.data());
-      for (int64_t i = 0; i < c.queries; ++i) {
-        const double expected = naive_row(c, head, i, q.view(), k.view(), v.view(), row);
-        ASSERT_NEAR(lse(i, head), expected, 1e-5) << i;
-        for (int64_t d = 0; d < size; ++d)
-          ASSERT_NEAR(out(i, head * size + d), row[d], 1e-5) << i << " " << d;
+  for (How how : kAll) {
+    for (const AttentionCase& c : kCases) {
+      Matrix q = random_matrix(c.queries, kWidth, 1), k = random_matrix(c.keys, kWidth, 2);
+      Matrix v = random_matrix(c.keys, kWidth, 3), out(c.queries, kWidth);
+      Matrix lse(c.queries, c.heads.heads);
+      for (Matrix* m : {&k, &v}) round_to_halves(*m);
+      std::fill(out.values.begin(), out.values.end(), 7.0f);
+      std::vector<float> scratch(attention_scratch(c.keys));
+      const int64_t size = kWidth / c.heads.heads;
+      std::vector<double> row;
+      for (int64_t head = 0; head < c.heads.heads; ++head) {
+        attend(how, c.heads, head, q.view(), of_head(k, c, head), of_head(v, c, head), out.view(),
+               lse.view(), scratch.data());
+        for (int64_t i = 0; i < c.queries; ++i) {
+          const double expected = naive_row(c, head, i, q.view(), k.view(), v.view(), row);
+          ASSERT_NEAR(lse(i, head), expected, 1e-5) << i;
+          for (int64_t d = 0; d < size; ++d)
+            ASSERT_NEAR(out(i, head * size + d), row[d], 1e-5) << i << " " << d;
+        }
       }
     }
   }
 }
 
-// Continuing byte by byte has kernels of its own, for one query of one head.
-TEST_P(Attention, OneContinuedQueryMatchesDoubleAtOddWidths) {
-  for (int64_t d : {1, 8, 24, 64, 72, 130}) {
-    for (int64_t keys : {1, 2, 7, 100}) {
-      for (int64_t window : {0, 3}) {
-        Matrix q = random_matrix(1, d, d), k = random_matrix(keys, d, d + 1);
-        Matrix v = random_matrix(keys, d, d + 2), out(1, d), lse(1, 1);
-        std::vector<float> scratch(attention_scratch(keys));
-        const AttentionHeads last{.heads = 1, .query_begin = keys, .window = window};
-        attention_head(last, 0, 0, q.view(), k.view(), v.view(), out.view(), lse.view(),
-                       scratch.data());
-        std::vector<double> expected(d);
-        double sum = 0;
-        for (int64_t j = window > 0 ? std::max<int64_t>(0, keys - window) : 0; j < keys; ++j) {
-          double score = 0;
-          for (int64_t i = 0; i < d; ++i) score += double(q(0, i)) * k(j, i) / std::sqrt(double(d));
-          sum += std::exp(score);
-          for (int64_t i = 0; i < d; ++i) expected[i] += std::exp(score) * v(j, i);
+// Widths that no register's divides, and what lies behind the last column.
+TEST_P(Attention, AContinuedQueryMatchesDoubleAtOddWidths) {
+  for (How how : {How::kContinued, How::kContinuedFromHalves}) {
+    for (int64_t d : {1, 8, 24, 64, 72, 130}) {
+      for (int64_t keys : {1, 2, 7, 100}) {
+        for (int64_t window : {0, 3}) {
+          Matrix q = random_matrix(1, d, d), k = random_matrix(keys, d, d + 1);
+          Matrix v = random_matrix(keys, d, d + 2), out(1, d), lse(1, 1);
+          for (Matrix* m : {&k, &v}) round_to_halves(*m);
+          std::vector<float> scratch(attention_scratch(keys));
+          const AttentionHeads last{.heads = 1, .query_begin = keys, .window = window};
+          attend(how, last, 0, q.view(), k.view(), v.view(), out.view(), lse.view(),
+                 scratch.data());
+          std::vector<double> expected(d);
+          double sum = 0;
+          for (int64_t j = window > 0 ? std::max<int64_t>(0, keys - window) : 0; j < keys; ++j) {
+            double score = 0;
+            for (int64_t i = 0; i < d; ++i)
+              score += double(q(0, i)) * k(j, i) / std::sqrt(double(d));
+            sum += std::exp(score);
+            for (int64_t i = 0; i < d; ++i) expected[i] += std::exp(score) * v(j, i);
+          }
+          EXPECT_NEAR(lse(0, 0), std::log(sum), 1e-5);
+          for (int64_t i = 0; i < d; ++i)
+            ASSERT_NEAR(out(0, i), expected[i] / sum, 1e-5) << d << " " << keys << " " << i;
         }
-        EXPECT_NEAR(lse(0, 0), std::log(sum), 1e-5);
-        for (int64_t i = 0; i < d; ++i)
-          ASSERT_NEAR(out(0, i), expected[i] / sum, 1e-5) << d << " " << keys << " " << i;
+      }
+    }
+  }
+}
+
+TEST_P(Attention, AContinuedQueryIsTheSameWithAndWithoutOthers) {
+  for (How how : {How::kContinued, How::kContinuedFromHalves}) {
+    for (const AttentionCase& c : kCases) {
+      Matrix q = random_matrix(c.queries, kWidth, 1), k = random_matrix(c.keys, kWidth, 2);
+      Matrix v = random_matrix(c.keys, kWidth, 3), lse(c.queries, c.heads.heads);
+      Matrix together(c.queries, kWidth), alone(1, kWidth), lse_alone(1, c.heads.heads);
+      std::vector<float> scratch(attention_scratch(c.keys));
+      const int64_t size = kWidth / c.heads.heads;
+      for (int64_t head = 0; head < c.heads.heads; ++head) {
+        const Mat keys = of_head(k, c, head), values = of_head(v, c, head);
+        attend(how, c.heads, head, q.view(), keys, values, together.view(), lse.view(),
+               scratch.data());
+        for (int64_t i = 0; i < c.queries; ++i) {
+          AttentionHeads one = c.heads;
+          one.query_begin += i;
+          const int64_t seen = visible_by_rule(c, i);  // later keys are not there yet
+          attend(how, one, head, q.view().row_range(i, 1), keys.row_range(0, seen),
+                 values.row_range(0, seen), alone.view(), lse_alone.view(), scratch.data());
+          EXPECT_EQ(lse(i, head), lse_alone(0, head)) << i;
+          EXPECT_EQ(
+              std::memcmp(&together(i, head * size), &alone(0, head * size), sizeof(float) * size),
+              0)
+              << i << " of " << c.queries << ", head " << head;
+        }
       }
     }
   }
 }
 
 TEST_P(Attention, WhatAQueryMayNotSeeChangesNothingBitForBit) {
-  for (const AttentionCase& c : kCases) {
-    Matrix q = random_matrix(c.queries, kWidth, 1), k = random_matrix(c.keys, kWidth, 2);
-    Matrix v = random_matrix(c.keys, kWidth, 3), lse(c.queries, c.heads.heads);
-    Matrix before(c.queries, kWidth), after(c.queries, kWidth);
-    std::vector<float> scratch(attention_scratch(c.keys));
-    const auto attend = [&](Matrix& out) {
-      for (int64_t head = 0; head < c.heads.heads; ++head)
-        for (int64_t block = 0; block * kQueryBlock < c.queries; ++block)
-          attention_head(c.heads, head, block, q.view(), of_head(k, c, head), of_head(v, c, head),
-                         out.view(), lse.view(), scratch.data());
-    };
-    attend(before);
-    const int64_t changed = c.keys / 2;
-    for (int64_t d = 0; d < kWidth; ++d) k(changed, d) += 3, v(changed, d) -= 5;
-    attend(after);
-    for (int64_t i = 0; i < c.queries; ++i) {
-      const bool sees = first_by_rule(c, i) <= changed && visible_by_rule(c, i) > changed;
-      const bool same =
-          std::memcmp(before.view().row(i), after.view().row(i), sizeof(float) * kWidth) == 0;
-      EXPECT_EQ(same, !sees) << i;
+  for (How how : kAll) {
+    for (const AttentionCase& c : kCases) {
+      Matrix q = random_matrix(c.queries, kWidth, 1), k = random_matrix(c.keys, kWidth, 2);
+      Matrix v = random_matrix(c.keys, kWidth, 3), lse(c.queries, c.heads.heads);
+      Matrix before(c.queries, kWidth), after(c.queries, kWidth);
+      std::vector<float> scratch(attention_scratch(c.keys));
+      const auto attend_all = [&](Matrix& out) {
+        for (int64_t head = 0; head < c.heads.heads; ++head)
+          attend(how, c.heads, head, q.view(), of_head(k, c, head), of_head(v, c, head), out.view(),
+                 lse.view(), scratch.data());
+      };
+      attend_all(before);
+      const int64_t changed = c.keys / 2;
+      for (int64_t d = 0; d < kWidth; ++d) k(changed, d) += 3, v(changed, d) -= 5;
+      attend_all(after);
+      for (int64_t i = 0; i < c.queries; ++i) {
+        const bool sees = first_by_rule(c, i) <= changed && visible_by_rule(c, i) > changed;
+        const bool same =
+            std::memcmp(before.view().row(i), after.view().row(i), sizeof(float) * kWidth) == 0;
+        EXPECT_EQ(same, !sees) << i;
+      }
     }
   }
 }

@@ -55,18 +55,21 @@ struct Memory {
   }
 };
 
-/// A cache of keys and values that has seen some tokens, the same for each of these.
-std::vector<Matrix> seen_caches(int64_t sequences) {
-  std::vector<Matrix> caches;
-  for (int64_t i = 0; i < sequences; ++i)
-    caches.push_back(random_matrix(2 * kHeads * kCapacity, kD / kHeads, 900 + i));
-  return caches;
-}
-std::vector<Mat> views(std::vector<Matrix>& matrices) {
-  std::vector<Mat> all;
-  for (Matrix& m : matrices) all.push_back(m.view());
-  return all;
-}
+/// Caches of keys and values that have seen some tokens, the same for each of these: in f16, as
+/// coded weights have them.
+struct Caches {
+  std::vector<std::vector<uint16_t>> halves;
+  std::vector<KeyValues> views;
+
+  explicit Caches(int64_t sequences) {
+    for (int64_t i = 0; i < sequences; ++i) {
+      const Matrix m = random_matrix(2 * kHeads * kCapacity, kD / kHeads, 900 + i);
+      halves.emplace_back(m.values.size());
+      views.push_back({.f32 = {}, .f16 = {halves[i].data(), m.rows, m.cols}});
+      copy(ConstMat(m.values.data(), m.rows, m.cols), views[i].f16);
+    }
+  }
+};
 
 /// Two stacks' blocks and a pair of scales, with a token or two of each of three sequences.
 class Passes {
@@ -75,8 +78,12 @@ class Passes {
     fill_rope_table(10000, rope_);
   }
 
-  /// Results, then caches.
-  std::vector<Matrix> apart() {
+  struct Everything {
+    std::vector<Matrix> results;
+    std::vector<std::vector<uint16_t>> caches;
+  };
+
+  Everything apart() {
     begin();
     Matrix &a = results_[0], &b = results_[1], &c = results_[2];
     forward_block(one_, fine_, 1, a, caches_[0]);
@@ -89,12 +96,11 @@ class Passes {
                            pair_.ffn};
     CrossBlock::Saved saved(m.arena, x_.rows, y_.rows, kD, kHeads, kF);
     saved.x = x_.view(), saved.source = y_.view();
-    const std::vector<Mat> cache = views(caches_[2]);
-    cross.forward(pair_plan(), kEps, saved, c.view(), cache, m.scratch);
+    cross.forward(pair_plan(), kEps, saved, c.view(), caches_[2].views, m.scratch);
     return everything();
   }
 
-  std::vector<Matrix> together() {
+  Everything together() {
     begin();
     Matrix &a = results_[0], &b = results_[1], &c = results_[2];
     Memory m;
@@ -102,18 +108,16 @@ class Passes {
     const RmsNorm other_norm{other_.first_gain.view()}, other_ffn{other_.ffn_gain.view()};
     const RmsNorm q_norm{pair_.first_gain.view()}, kv_norm{pair_.second_gain.view()},
         pair_ffn{pair_.ffn_gain.view()};
-    const std::vector<Mat> fine = views(caches_[0]), coarse = views(caches_[1]),
-                           pair = views(caches_[2]);
     const auto buffers = [&](int64_t rows, int64_t source_rows) {
       return BranchBuffers(m.arena, kD, kHeads, kF).first_rows(rows, source_rows);
     };
     const Branch all[] = {
         {&one_norm, &one_norm, &one_.attn, &one_ffn, &one_.ffn, plan(fine_, 1), a.view(), a.view(),
-         fine, buffers(a.rows, a.rows), a.view()},
+         caches_[0].views, buffers(a.rows, a.rows), a.view()},
         {&other_norm, &other_norm, &other_.attn, &other_ffn, &other_.ffn, plan(coarse_, 2),
-         b.view(), b.view(), coarse, buffers(b.rows, b.rows), b.view()},
+         b.view(), b.view(), caches_[1].views, buffers(b.rows, b.rows), b.view()},
         {&q_norm, &kv_norm, &pair_.attn, &pair_ffn, &pair_.ffn, pair_plan(), x_.view(), y_.view(),
-         pair, buffers(x_.rows, y_.rows), c.view()}};
+         caches_[2].views, buffers(x_.rows, y_.rows), c.view()}};
     forward_together(all, kEps, m.scratch);
     return everything();
   }
@@ -127,24 +131,24 @@ class Passes {
   void begin() {
     x_ = random_matrix(4, kD, 1), y_ = random_matrix(2, kD, 2);
     results_ = {x_, y_, random_matrix(4, kD, 3)};
-    caches_ = {seen_caches(3), seen_caches(3), seen_caches(3)};
+    caches_.clear();
+    for (int i = 0; i < 3; ++i) caches_.emplace_back(3);
   }
 
-  std::vector<Matrix> everything() {
-    std::vector<Matrix> all = results_;
-    for (const std::vector<Matrix>& caches : caches_)
-      all.insert(all.end(), caches.begin(), caches.end());
+  Everything everything() {
+    Everything all{results_, {}};
+    for (const Caches& c : caches_)
+      all.caches.insert(all.caches.end(), c.halves.begin(), c.halves.end());
     return all;
   }
 
   void forward_block(Parameters& p, const Segments& tokens, int64_t factor, Matrix& x,
-                     std::vector<Matrix>& caches) {
+                     const Caches& caches) {
     Memory m;
     const Block block{{p.first_gain.view()}, p.attn, {p.ffn_gain.view()}, p.ffn};
     Block::Saved saved(m.arena, x.rows, kD, kHeads, kF);
     saved.x = x.view();
-    const std::vector<Mat> cache = views(caches);
-    block.forward(plan(tokens, factor), kEps, saved, x.view(), cache, m.scratch);
+    block.forward(plan(tokens, factor), kEps, saved, x.view(), caches.views, m.scratch);
   }
 
   Parameters one_, other_, pair_;
@@ -154,22 +158,22 @@ class Passes {
   const Segments coarse_ = {{0, 6, 1}, {1, 2, 1}, {2, 10, 0}};
   Matrix x_{0, 0}, y_{0, 0};
   std::vector<Matrix> results_;
-  std::vector<std::vector<Matrix>> caches_;
+  std::vector<Caches> caches_;
 };
 
-void expect_same(std::vector<Matrix> a, std::vector<Matrix> b) {
-  ASSERT_EQ(a.size(), b.size());
-  for (size_t i = 0; i < a.size(); ++i)
-    EXPECT_EQ(
-        0, std::memcmp(a[i].values.data(), b[i].values.data(), sizeof(float) * a[i].values.size()))
+void expect_same(const Passes::Everything& a, const Passes::Everything& b) {
+  for (size_t i = 0; i < a.results.size(); ++i)
+    EXPECT_EQ(0, std::memcmp(a.results[i].values.data(), b.results[i].values.data(),
+                             sizeof(float) * a.results[i].values.size()))
         << i;
+  EXPECT_EQ(a.caches, b.caches);
 }
 
 TEST_P(Branches, ComputeWhatLayersComputeOneAfterAnother) {
   for (ElementType type : {ElementType::kQ8_0, ElementType::kQ4_K, ElementType::kBF16}) {
     SCOPED_TRACE(element_format(type).name);
     Passes passes(type);
-    const std::vector<Matrix> expected = passes.apart();
+    const Passes::Everything expected = passes.apart();
     for (int threads : {1, 2, 3}) {
       const Threads scope(threads);
       expect_same(passes.together(), expected);

@@ -124,13 +124,17 @@ TEST(Isa, KernelsRunTheLoopsThatWereChosen) {
   EXPECT_RUNS(softmax_backward,
               attention_head_backward(heads, 0, x.view(), x.view(), x.view(), lse.view(), y.view(),
                                       dq.view(), dk.view(), dv.view(), floats.data()));
-  const AttentionHeads last{.heads = 1, .query_begin = 3};
-  const auto attend_alone = [&] {
-    attention_head(last, 0, 0, x.view().row_range(0, 1), x.view(), x.view(),
-                   y.view().row_range(0, 1), lse.view().row_range(0, 1), floats.data());
+  const auto continue_from = [&]<class T>(MatrixView<T> keys) {
+    continue_attention_head<T>({.heads = 1, .query_begin = 3}, 0, 0, x.view().row_range(0, 1), keys,
+                               keys, y.view(), lse.view(), floats.data());
   };
-  EXPECT_RUNS(dots, attend_alone());
-  EXPECT_RUNS(weighted_sum, attend_alone());
+  EXPECT_RUNS(dots, continue_from(x.view()));
+  EXPECT_RUNS(weighted_sums, continue_from(x.view()));
+  std::vector<uint16_t> memory(32);
+  const HalfMat halves(memory.data(), 4, 8);
+  EXPECT_RUNS(to_halves, copy(x.view(), halves));
+  EXPECT_RUNS(half_dots, continue_from(halves));
+  EXPECT_RUNS(weighted_half_sums, continue_from(halves));
   use_row_kernels(before);
 }
 

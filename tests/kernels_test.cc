@@ -6,6 +6,7 @@
 
 #include "axl/kernels/elementwise.h"
 #include "axl/kernels/fusion.h"
+#include "axl/tensor/half.h"
 #include "isa_testing.h"
 #include "testing.h"
 
@@ -177,6 +178,27 @@ TEST_P(Rope, TurnsBackAndKeepsLengths) {
     }
   rope(x.view(), table, 3, 4, true);
   EXPECT_LT(relative_error(x.values.data(), before.values.data(), 9 * 12), 1e-6);
+}
+
+TEST_P(Rows, HalvesAreTheNearestAndFinite) {
+  std::vector<float> values = {0.0f,  -0.0f, 65504, 65519,  65520,
+                               -7e4f, 1e-8f, 6e-8f, -3e-5f, 1e30f};
+  values.insert(values.end(), {INFINITY, -INFINITY, NAN, 1.00048828125f, 1.00146484375f});
+  Rng rng(1);
+  while (values.size() < 200)
+    values.push_back(static_cast<float>(rng.normal() * std::exp2(double(rng.below(30)) - 20)));
+  for (int64_t n : {1, 7, 8, 16, 31, 200}) {
+    std::vector<uint16_t> halves(n + 1, 0xABCD);
+    copy(ConstMat(values.data(), 1, n), HalfMat(halves.data(), 1, n));
+    for (int64_t i = 0; i < n; ++i) {
+      const float x = std::clamp(values[i], -65504.0f, 65504.0f);
+      if (std::isnan(x))
+        EXPECT_TRUE(std::isnan(from_f16(halves[i])));
+      else
+        EXPECT_EQ(halves[i], to_f16(x)) << x;
+    }
+    EXPECT_EQ(halves[n], 0xABCD);
+  }
 }
 
 TEST_P(Rows, ScatterIsTheTransposeOfGather) {

@@ -55,14 +55,42 @@ struct KeyRange {
   }
 };
 
-// One query, as when a text is continued byte by byte: rows of keys and values pass by once, and no
-// library is asked for products that small.
-void attend_alone(const float* q, ConstMat k, ConstMat v, float scale, float* out, float* lse,
-                  float* scores) {
-  const RowKernels& kernels = row_kernels();
-  kernels.dots(q, k.data, k.stride, k.cols, scale, scores, k.rows);
-  *lse = kernels.softmax(scores, k.rows);
-  kernels.weighted_sum(scores, v.data, v.stride, v.cols, out, k.rows);
+// Queries that pass by all their keys together.
+constexpr int64_t kQueryTile = 4;
+
+void dots(Rows q, ConstMat k, float scale, Mat scores) {
+  row_kernels().dots(q, {k.data, k.stride, k.rows}, k.cols, scale, scores.data, scores.stride);
+}
+void dots(Rows q, ConstHalfMat k, float scale, Mat scores) {
+  row_kernels().half_dots(q, {k.data, k.stride, k.rows}, k.cols, scale, scores.data, scores.stride);
+}
+void weighted_sums(Rows p, ConstMat v, Mat out) {
+  row_kernels().weighted_sums(p, {v.data, v.stride, v.rows}, v.cols, out.data, out.stride);
+}
+void weighted_sums(Rows p, ConstHalfMat v, Mat out) {
+  row_kernels().weighted_half_sums(p, {v.data, v.stride, v.rows}, v.cols, out.data, out.stride);
+}
+
+// Queries [first_query, first_query + q.rows) of one head. No library is asked: it would first make
+// code for its kernels, which takes longer than reading a prompt.
+template <class T>
+void continue_tile(const AttentionHeads& a, int64_t first_query, ConstMat q, MatrixView<const T> k,
+                   MatrixView<const T> v, Mat out, float* lse, int64_t lse_stride, float* scratch) {
+  const KeyRange range(a, first_query, q.rows, k.rows);
+  const int64_t begin = range.begin / 2 * 2;  // sums pair even rows with odd ones
+  const int64_t keys = range.begin + range.count - begin;
+  const Mat scores(scratch, q.rows, keys);
+  const float scale = 1.0f / std::sqrt(static_cast<float>(q.cols));
+  dots({q.data, q.stride, q.rows}, k.row_range(begin, keys), scale, scores);
+  for (int64_t i = 0; i < q.rows; ++i) {
+    const Visible visible{a.first_visible(first_query + i, k.rows) - begin,
+                          a.visible(first_query + i, k.rows) - begin};
+    if (visible.end > 0)
+      lse[i * lse_stride] = softmax_row(scores.row(i), visible, keys);
+    else
+      std::fill_n(scores.row(i), keys, lse[i * lse_stride] = 0.0f);
+  }
+  weighted_sums({scores.data, keys, q.rows}, v.row_range(begin, keys), out);
 }
 
 }  // namespace
@@ -80,10 +108,6 @@ void attention_head(const AttentionHeads& a, int64_t head, int64_t block, ConstM
   const Mat scores(scratch, count, keys);
 
   const float scale = 1.0f / std::sqrt(static_cast<float>(qh.cols));
-  // Continued, not trained on: backward takes the scores again as the products below make them. The
-  // block sees what its one query sees.
-  if (q.rows == 1 && a.query_begin > 0 && keys > 0)
-    return attend_alone(qh.data, kh, vh, scale, oh.data, &lse(0, head), scratch);
   gemm_serial(Trans::kNo, qh, Trans::kYes, kh, scores, Write::kAssign, scale, a.precision);
   for (int64_t i = 0; i < count; ++i) {
     const Visible v = range.of(begin + i);
@@ -94,6 +118,24 @@ void attention_head(const AttentionHeads& a, int64_t head, int64_t block, ConstM
   for (int64_t i = 0; i < count; ++i)  // 0 · v could be −0
     if (a.visible(begin + i, k.rows) == 0) std::fill_n(oh.row(i), oh.cols, 0.0f);
 }
+
+template <class T>
+void continue_attention_head(const AttentionHeads& a, int64_t head, int64_t block, ConstMat q,
+                             MatrixView<const T> k, MatrixView<const T> v, Mat out, Mat lse,
+                             float* scratch) {
+  const ConstMat qh = head_columns(q, head, a.heads);
+  const Mat oh = head_columns(out, head, a.heads);
+  const int64_t end = std::min((block + 1) * kQueryBlock, q.rows);
+  for (int64_t i = block * kQueryBlock; i < end; i += kQueryTile) {
+    const int64_t queries = std::min(kQueryTile, end - i);
+    continue_tile(a, i, qh.row_range(i, queries), k, v, oh.row_range(i, queries), &lse(i, head),
+                  lse.stride, scratch);
+  }
+}
+template void continue_attention_head(const AttentionHeads&, int64_t, int64_t, ConstMat, ConstMat,
+                                      ConstMat, Mat, Mat, float*);
+template void continue_attention_head(const AttentionHeads&, int64_t, int64_t, ConstMat,
+                                      ConstHalfMat, ConstHalfMat, Mat, Mat, float*);
 
 void attention_head_backward(const AttentionHeads& a, int64_t head, ConstMat q, ConstMat k,
                              ConstMat v, ConstMat lse, ConstMat d_out, Mat dq, Mat dk, Mat dv,

@@ -30,6 +30,14 @@ void copy(ConstMat from, Mat to) {
   });
 }
 
+void copy(ConstMat from, HalfMat to) {
+  AXL_CHECK(from.rows == to.rows && from.cols == to.cols);
+  const RowKernels& kernels = row_kernels();
+  for_row_blocks(from.rows, [&](int64_t, int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) kernels.to_halves(from.row(r), to.row(r), from.cols);
+  });
+}
+
 void add(ConstMat x, Mat y) {
   AXL_CHECK(x.rows == y.rows && x.cols == y.cols);
   const RowKernels& kernels = row_kernels();

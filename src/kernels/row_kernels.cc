@@ -4,6 +4,8 @@
 // some CPUs can run.
 #include "row_kernels.h"
 
+#include <immintrin.h>
+
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512CD__) && \
     defined(__AVX512DQ__) && defined(__AVX512VL__)
 #define AXL_ISA "avx512"
@@ -78,35 +80,51 @@ inline Vector load(const float* p) {
   __builtin_memcpy(&v, p, sizeof(v));
   return v;
 }
+inline void store(Vector v, float* p) { __builtin_memcpy(p, &v, sizeof(v)); }
 
-inline float horizontal_sum(Vector v) {
-  float sums[4];  // in the order of a register cut in quarters
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    sums[i] = v[i];
-#pragma GCC unroll 4
-    for (int j = i + 4; j < kLanes; j += 4) sums[i] += v[j];
-  }
-  return (sums[0] + sums[2]) + (sums[1] + sums[3]);
-}
+constexpr int kToNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
-// Several sums, so that an addition need not wait for the one before it.
-inline float dot_of(const float* x, const float* y, int64_t n) {
-  constexpr int64_t kStep = 64, kSums = kStep / kLanes;
-  Vector sums[kSums] = {};
-  int64_t i = 0;
-  for (; i + kStep <= n; i += kStep) {
-#pragma GCC unroll 8
-    for (int64_t s = 0; s < kSums; ++s)
-      sums[s] += load(x + i + s * kLanes) * load(y + i + s * kLanes);
-  }
-  for (; i + kLanes <= n; i += kLanes) sums[0] += load(x + i) * load(y + i);
-#pragma GCC unroll 8
-  for (int64_t s = 1; s < kSums; ++s) sums[0] += sums[s];
-  float sum = horizontal_sum(sums[0]);
-  for (; i < n; ++i) sum += x[i] * y[i];
-  return sum;
+// The first lanes of a register, fewer than all; the others are 0, or stay.
+#if AXL_LANES == 16
+inline Vector load(const uint16_t* halves) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(halves)));
 }
+inline __mmask16 first_lanes(int64_t count) { return static_cast<__mmask16>((1 << count) - 1); }
+inline Vector load_some(const float* p, int64_t count) {
+  return _mm512_maskz_loadu_ps(first_lanes(count), p);
+}
+inline Vector load_some(const uint16_t* halves, int64_t count) {
+  return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first_lanes(count), halves));
+}
+inline void store_some(Vector v, float* p, int64_t count) {
+  _mm512_mask_storeu_ps(p, first_lanes(count), v);
+}
+inline void store_halves(Vector v, uint16_t* p) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, kToNearest));
+}
+#else
+inline Vector load(const uint16_t* halves) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(halves)));
+}
+inline __m256i first_lanes(int64_t count) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)),
+                            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+inline Vector load_some(const float* p, int64_t count) {
+  return _mm256_maskload_ps(p, first_lanes(count));
+}
+inline Vector load_some(const uint16_t* halves, int64_t count) {
+  uint16_t some[kLanes] = {};
+  for (int64_t i = 0; i < count; ++i) some[i] = halves[i];
+  return load(some);
+}
+inline void store_some(Vector v, float* p, int64_t count) {
+  _mm256_maskstore_ps(p, first_lanes(count), v);
+}
+inline void store_halves(Vector v, uint16_t* p) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v, kToNearest));
+}
+#endif
 
 using Four = float __attribute__((vector_size(16)));
 
@@ -119,67 +137,143 @@ inline Four quarters_added(Vector v) {
   return quarters[0];
 }
 
-// out[r] = scale · x · y[r] for four rows of y, whose lanes are added up together.
-inline void four_dots(const float* x, const float* y, int64_t stride, int64_t d, float scale,
-                      float* out) {
-  Vector sums[4] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= d; i += kLanes) {
-    const Vector own = load(x + i);
-#pragma GCC unroll 4
-    for (int r = 0; r < 4; ++r) sums[r] += own * load(y + r * stride + i);
-  }
+// The sums of four registers, each over its lanes.
+inline Four totals(const Vector (&sums)[4]) {
   const Four a = quarters_added(sums[0]), b = quarters_added(sums[1]);
   const Four c = quarters_added(sums[2]), e = quarters_added(sums[3]);
   const Four ab =
       __builtin_shufflevector(a, b, 0, 4, 1, 5) + __builtin_shufflevector(a, b, 2, 6, 3, 7);
   const Four ce =
       __builtin_shufflevector(c, e, 0, 4, 1, 5) + __builtin_shufflevector(c, e, 2, 6, 3, 7);
-  Four all =
-      __builtin_shufflevector(ab, ce, 0, 1, 4, 5) + __builtin_shufflevector(ab, ce, 2, 3, 6, 7);
-  for (; i < d; ++i)
-    for (int r = 0; r < 4; ++r) all[r] += x[i] * y[r * stride + i];
-  all *= scale;
-  __builtin_memcpy(out, &all, sizeof(all));
+  return __builtin_shufflevector(ab, ce, 0, 1, 4, 5) + __builtin_shufflevector(ab, ce, 2, 3, 6, 7);
 }
 
-void dots(const float* x, const float* y, int64_t stride, int64_t d, float scale, float* out,
-          int64_t n) {
-  int64_t j = 0;
-  for (; j + 4 <= n; j += 4) four_dots(x, y + j * stride, stride, d, scale, out + j);
-  for (; j < n; ++j) out[j] = scale * dot_of(x, y + j * stride, d);
+// kXRows rows of x with four rows of y, of which the last stands for those that there are not.
+template <int kXRows, class T>
+inline void dots_tile(const float* x, int64_t x_stride, const T* const (&y)[4], int64_t d,
+                      float scale, float* out, int64_t out_stride, int64_t count) {
+  Vector sums[kXRows][4] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= d; i += kLanes) {
+#pragma GCC unroll 4
+    for (int q = 0; q < kXRows; ++q) {
+      const Vector own = load(x + q * x_stride + i);
+#pragma GCC unroll 4
+      for (int r = 0; r < 4; ++r) sums[q][r] += own * load(y[r] + i);
+    }
+  }
+  if (const int64_t rest = d - i) {
+#pragma GCC unroll 4
+    for (int q = 0; q < kXRows; ++q) {
+      const Vector own = load_some(x + q * x_stride + i, rest);
+#pragma GCC unroll 4
+      for (int r = 0; r < 4; ++r) sums[q][r] += own * load_some(y[r] + i, rest);
+    }
+  }
+#pragma GCC unroll 4
+  for (int q = 0; q < kXRows; ++q) {
+    const Four all = totals(sums[q]) * scale;
+    if (count >= 4)
+      __builtin_memcpy(out + q * out_stride, &all, sizeof(all));
+    else
+      for (int64_t r = 0; r < count; ++r) out[q * out_stride + r] = all[r];
+  }
 }
 
-// Columns [begin, begin + kVectors · kLanes) of the sum stay in registers while all rows pass by.
-template <int kVectors>
-inline void weighted_columns(const float* p, const float* y, int64_t stride, float* out,
-                             int64_t n) {
-  Vector even[kVectors] = {}, odd[kVectors] = {};
+template <int kXRows, class T>
+inline void dots_rows(const float* x, int64_t x_stride, RowsOf<T> y, int64_t d, float scale,
+                      float* out, int64_t out_stride) {
+  for (int64_t j = 0; j < y.rows; j += 4) {
+    const T* rows[4];
+#pragma GCC unroll 4
+    for (int r = 0; r < 4; ++r) rows[r] = y.data + (j + r < y.rows ? j + r : y.rows - 1) * y.stride;
+    dots_tile<kXRows, T>(x, x_stride, rows, d, scale, out + j, out_stride, y.rows - j);
+  }
+}
+
+template <class T>
+void dots(Rows x, RowsOf<T> y, int64_t d, float scale, float* out, int64_t out_stride) {
+  constexpr int kTile = kLanes == 16 ? 4 : 2;  // rows of x whose sums stay in registers
+  int64_t i = 0;
+  for (; i + kTile <= x.rows; i += kTile)
+    dots_rows<kTile>(x.data + i * x.stride, x.stride, y, d, scale, out + i * out_stride,
+                     out_stride);
+  for (; i < x.rows; ++i)
+    dots_rows<1>(x.data + i * x.stride, x.stride, y, d, scale, out + i * out_stride, out_stride);
+}
+
+// kVectors · kLanes columns of the sums of kRows rows of p stay in registers while all rows of y
+// pass by. With `some`, one vector that has so many columns.
+template <int kRows, int kVectors, bool kSome, class T>
+inline void weighted_columns(const float* p, int64_t p_stride, const T* y, int64_t y_stride,
+                             int64_t n, float* out, int64_t out_stride, int64_t some) {
+  const auto load_columns = [some](const T* from) {
+    return kSome ? load_some(from, some) : load(from);
+  };
+  Vector even[kRows][kVectors] = {}, odd[kRows][kVectors] = {};
   int64_t j = 0;
   for (; j + 2 <= n; j += 2) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      even[v] += p[j] * load(y + j * stride + v * kLanes);
-      odd[v] += p[j + 1] * load(y + (j + 1) * stride + v * kLanes);
+      const Vector first = load_columns(y + j * y_stride + v * kLanes);
+      const Vector second = load_columns(y + (j + 1) * y_stride + v * kLanes);
+#pragma GCC unroll 4
+      for (int r = 0; r < kRows; ++r) {
+        even[r][v] += p[r * p_stride + j] * first;
+        odd[r][v] += p[r * p_stride + j + 1] * second;
+      }
     }
   }
 #pragma GCC unroll 4
   for (int v = 0; v < kVectors; ++v) {
-    if (j < n) even[v] += p[j] * load(y + j * stride + v * kLanes);
-    even[v] += odd[v];
-    __builtin_memcpy(out + v * kLanes, &even[v], sizeof(Vector));
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+      if (j < n) even[r][v] += p[r * p_stride + j] * load_columns(y + j * y_stride + v * kLanes);
+      const Vector all = even[r][v] + odd[r][v];
+      float* to = out + r * out_stride + v * kLanes;
+      kSome ? store_some(all, to, some) : store(all, to);
+    }
   }
 }
 
-void weighted_sum(const float* p, const float* y, int64_t stride, int64_t d, float* out,
-                  int64_t n) {
+template <int kRows, int kVectors, class T>
+inline void weighted_rows(const float* p, int64_t p_stride, RowsOf<T> y, int64_t d, float* out,
+                          int64_t out_stride) {
   int64_t i = 0;
-  for (; i + 4 * kLanes <= d; i += 4 * kLanes) weighted_columns<4>(p, y + i, stride, out + i, n);
-  for (; i + kLanes <= d; i += kLanes) weighted_columns<1>(p, y + i, stride, out + i, n);
-  for (; i < d; ++i) {
-    out[i] = 0;
-    for (int64_t j = 0; j < n; ++j) out[i] += p[j] * y[j * stride + i];
-  }
+  for (; i + kVectors * kLanes <= d; i += kVectors * kLanes)
+    weighted_columns<kRows, kVectors, false>(p, p_stride, y.data + i, y.stride, y.rows, out + i,
+                                             out_stride, 0);
+  for (; i + kLanes <= d; i += kLanes)
+    weighted_columns<kRows, 1, false>(p, p_stride, y.data + i, y.stride, y.rows, out + i,
+                                      out_stride, 0);
+  if (i < d)
+    weighted_columns<kRows, 1, true>(p, p_stride, y.data + i, y.stride, y.rows, out + i, out_stride,
+                                     d - i);
+}
+
+template <class T>
+void weighted_sums(Rows p, RowsOf<T> y, int64_t d, float* out, int64_t out_stride) {
+  constexpr int kVectors = kLanes == 16 ? 4 : 2;  // with two rows of p
+  int64_t i = 0;
+  for (; i + 2 <= p.rows; i += 2)
+    weighted_rows<2, kVectors>(p.data + i * p.stride, p.stride, y, d, out + i * out_stride,
+                               out_stride);
+  if (i < p.rows)
+    weighted_rows<1, 4>(p.data + i * p.stride, p.stride, y, d, out + i * out_stride, out_stride);
+}
+
+void to_halves(const float* x, uint16_t* y, int64_t n) {
+  constexpr float kLargest = 65504;
+  const auto limited = [](Vector v) {  // comparisons are false for NaN
+    v = v > kLargest ? Vector{} + kLargest : v;
+    return v < -kLargest ? Vector{} - kLargest : v;
+  };
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store_halves(limited(load(x + i)), y + i);
+  if (i == n) return;
+  uint16_t last[kLanes];
+  store_halves(limited(load_some(x + i, n - i)), last);
+  for (int64_t k = 0; i + k < n; ++k) y[i + k] = last[k];
 }
 
 // ---- Exponentials -------------------------------------------------------------------------------
@@ -294,8 +388,11 @@ const RowKernels AXL_ROW_KERNELS = {
     .add = add,
     .add_scaled = add_scaled,
     .dot = dot,
-    .dots = dots,
-    .weighted_sum = weighted_sum,
+    .dots = dots<float>,
+    .half_dots = dots<uint16_t>,
+    .weighted_sums = weighted_sums<float>,
+    .weighted_half_sums = weighted_sums<uint16_t>,
+    .to_halves = to_halves,
     .sum_of_squares = sum_of_squares,
     .scaled_exp = scaled_exp,
     .log_sum_exp = log_sum_exp,

@@ -8,6 +8,15 @@
 /// other CPUs.
 namespace axl {
 
+/// Rows of floats or of halves (uint16_t), `stride` apart.
+template <class T>
+struct RowsOf {
+  const T* data;
+  int64_t stride, rows;
+};
+using Rows = RowsOf<float>;
+using HalfRows = RowsOf<uint16_t>;
+
 struct RowKernels {
   const char* isa;  ///< what the functions were compiled for, said by the compiler's own macros
 
@@ -17,12 +26,15 @@ struct RowKernels {
   void (*add_scaled)(float a, const float* x, float* y, int64_t n);
   /// Σ x·y.
   float (*dot)(const float* x, const float* y, int64_t n);
-  /// out[j] = scale · x·y_j for n rows y_j of d floats, `stride` apart.
-  void (*dots)(const float* x, const float* y, int64_t stride, int64_t d, float scale, float* out,
-               int64_t n);
-  /// out = Σ_j p[j] · y_j for such rows.
-  void (*weighted_sum)(const float* p, const float* y, int64_t stride, int64_t d, float* out,
-                       int64_t n);
+  /// out[i][j] = scale · x_i·y_j of rows of d floats. Each is summed in the same order, whatever
+  /// rows come with it.
+  void (*dots)(Rows x, Rows y, int64_t d, float scale, float* out, int64_t out_stride);
+  void (*half_dots)(Rows x, HalfRows y, int64_t d, float scale, float* out, int64_t out_stride);
+  /// out_i = Σ_j p[i][j] · y_j for rows y_j of d floats; summed likewise.
+  void (*weighted_sums)(Rows p, Rows y, int64_t d, float* out, int64_t out_stride);
+  void (*weighted_half_sums)(Rows p, HalfRows y, int64_t d, float* out, int64_t out_stride);
+  /// y = x, rounded to the nearest half, at most ±65504; NaN stays NaN.
+  void (*to_halves)(const float* x, uint16_t* y, int64_t n);
   /// Σ x², in double.
   double (*sum_of_squares)(const float* x, int64_t n);
 

@@ -17,16 +17,15 @@ int64_t coarse_rows(int64_t rows, int64_t factor) { return (rows + factor - 1) /
 template <class Visit>
 void Cache::for_each_place(const Weights& weights, const Visit& visit) {
   const int64_t d = weights.tok_embd.cols;
-  visit(embedded, 1, 1, d);
+  visit(embedded, 1, d);
   for (size_t s = 0; s < weights.scales.size(); ++s) {
     const int64_t factor = weights.scales[s].factor;
-    for (PerSequence& place : stack[s]) visit(place, factor, 2 * heads_, d / heads_);
-    if (factor > 1) visit(slots[s], factor, 1, factor * d);
+    for (KeysPerSequence& place : stack[s]) visit(place, factor, d / heads_);
+    if (factor > 1) visit(slots[s], factor, factor * d);
   }
   for (size_t layer = 0; layer < weights.cross.size(); ++layer)
     for (size_t i = 0; i < weights.cross[layer].size(); ++i)
-      visit(cross[layer][i], weights.scales[weights.cross[layer][i].source].factor, 2 * heads_,
-            d / heads_);
+      visit(cross[layer][i], weights.scales[weights.cross[layer][i].source].factor, d / heads_);
 }
 
 Cache::Cache(Arena& arena, const Weights& weights, int64_t heads, int64_t sequences,
@@ -37,32 +36,55 @@ Cache::Cache(Arena& arena, const Weights& weights, int64_t heads, int64_t sequen
   if (!weights.tables.empty())
     for (int64_t i = 0; i < sequences; ++i)
       ids.push_back(static_cast<int32_t*>(arena.allocate(sizeof(int32_t) * capacity)));
-  for_each_place(weights, [&](PerSequence& place, int64_t factor, int64_t parts, int64_t width) {
-    for (int64_t i = 0; i < sequences; ++i)
-      place.push_back(arena.matrix(parts * (capacity / factor), width));
-  });
+  for_each_place(weights,
+                 [&]<class Place>(std::vector<Place>& place, int64_t factor, int64_t width) {
+                   const int64_t tokens = capacity / factor, rows = 2 * heads * tokens;
+                   for (int64_t i = 0; i < sequences; ++i)
+                     if constexpr (std::is_same_v<Place, Mat>)
+                       place.push_back(arena.matrix(tokens, width));
+                     else if (weights.are_coded)
+                       place.push_back({.f32 = {}, .f16 = arena.half_matrix(rows, width)});
+                     else
+                       place.push_back({.f32 = arena.matrix(rows, width), .f16 = {}});
+                 });
 }
 
 Cache Cache::select(const Weights& weights, std::span<const int64_t> sequences) const {
   Cache chosen = *this;
-  const auto pick = [&](const auto& all, auto& some) {
-    some.clear();
-    for (const int64_t i : sequences) some.push_back(all[i]);
+  const auto pick = [&](auto& place) {
+    const auto all = place;
+    place.clear();
+    for (const int64_t i : sequences) place.push_back(all[i]);
   };
-  if (!ids.empty()) pick(ids, chosen.ids);
-  chosen.for_each_place(weights, [&](PerSequence& place, int64_t, int64_t, int64_t) {
-    pick(PerSequence(place), place);
-  });
+  if (!ids.empty()) pick(chosen.ids);
+  chosen.for_each_place(weights, [&](auto& place, int64_t, int64_t) { pick(place); });
   return chosen;
 }
 
+namespace {
+
+// The first `count` rows of each of `parts` equal parts.
+template <class T>
+void copy_first_rows(MatrixView<T> from, MatrixView<T> to, int64_t parts, int64_t count) {
+  for (int64_t part = 0; part < parts; ++part)
+    for (int64_t r = part * (from.rows / parts), end = r + count; r < end; ++r)
+      std::copy_n(from.row(r), from.cols, to.row(r));
+}
+
+}  // namespace
+
 void Cache::copy_prefix(const Weights& weights, int64_t from, int64_t to, int64_t bytes) {
   if (!ids.empty()) std::copy_n(ids[from], bytes, ids[to]);
-  for_each_place(weights, [&](PerSequence& place, int64_t factor, int64_t parts, int64_t) {
-    const int64_t capacity = place[from].rows / parts, tokens = bytes / factor;
-    for (int64_t part = 0; part < parts; ++part)
-      copy(place[from].row_range(part * capacity, tokens),
-           place[to].row_range(part * capacity, tokens));
+  for_each_place(weights, [&]<class Place>(std::vector<Place>& place, int64_t factor, int64_t) {
+    const int64_t tokens = bytes / factor;
+    if constexpr (std::is_same_v<Place, Mat>) {
+      copy_first_rows(place[from], place[to], 1, tokens);
+    } else {
+      copy_first_rows(place[from].f32, place[to].f32, 2 * heads_,
+                      tokens * !place[from].f32.empty());
+      copy_first_rows(place[from].f16, place[to].f16, 2 * heads_,
+                      tokens * !place[from].f16.empty());
+    }
   });
 }
 

@@ -14,7 +14,10 @@
 namespace axl {
 namespace {
 
-std::span<const Mat> all(const Cache::PerSequence& place) { return {place.data(), place.size()}; }
+template <class Place>
+std::span<const Place> all(const std::vector<Place>& place) {
+  return place;
+}
 
 // What each scale's tokens are, before a cross-scale layer adds to them.
 void copy_states(const Activations& a, const std::vector<Mat>& before,
@@ -200,7 +203,7 @@ void Model::run_stack(int64_t scale, Activations& a, const Cache* cache) const {
     const Mat y = i + 1 < stack.size() ? a.blocks[scale][i + 1].x : a.states[0][scale];
     widened(stack[i], a)
         .forward(plan, eps, saved, y.row_range(0, rows),
-                 cache ? all(cache->stack[scale][i]) : std::span<const Mat>(), a.scratch);
+                 cache ? all(cache->stack[scale][i]) : std::span<const KeyValues>(), a.scratch);
   }
 }
 
@@ -220,7 +223,7 @@ void Model::run_cross(int64_t layer, Activations& a, const Cache* cache) const {
     widened(p.block, a)
         .forward(cross_plan(p, a), static_cast<float>(config_.norm_eps), now,
                  after[p.target].row_range(0, rows),
-                 cache ? all(cache->cross[layer][i]) : std::span<const Mat>(), a.scratch);
+                 cache ? all(cache->cross[layer][i]) : std::span<const KeyValues>(), a.scratch);
   }
 }
 

@@ -29,37 +29,53 @@ AttentionHeads heads_of(const AttentionPlan& plan, const Segment& queries, Preci
   return {plan.heads, queries.begin, plan.query_factor, plan.key_factor, plan.window, precision};
 }
 
-/// Keys and values of one head.
-struct HeadKeys {
-  ConstMat k, v;
-};
-
-// Of one sequence: columns of its rows of kv, or its cache (see Attention::attend).
-HeadKeys keys_of_head(const AttentionPlan& plan, int64_t sequence, int64_t head, ConstMat kv,
-                      std::span<const Mat> cache) {
-  const Segment& s = (*plan.keys)[sequence];
-  if (cache.empty()) {
-    const ConstMat rows = kv.row_range(s.row, s.count);
-    const int64_t size = kv.cols / 2 / plan.heads;
-    return {rows.col_range(head * size, size), rows.col_range(kv.cols / 2 + head * size, size)};
-  }
-  const Mat& of = cache[sequence];
-  const int64_t capacity = of.rows / (2 * plan.heads);
-  return {of.row_range(head * capacity, s.end()),
-          of.row_range((plan.heads + head) * capacity, s.end())};
+/// body(rows) for the matrix that a cache has its rows in.
+template <class Body>
+void with_rows(const KeyValues& cache, const Body& body) {
+  if (cache.f16.data) return body(cache.f16);
+  body(cache.f32);
 }
 
 // The new rows of one head's keys, or of its values, behind those that its cache has.
-void append_part(const Segment& s, int64_t part, int64_t parts, ConstMat kv, Mat to) {
-  const int64_t capacity = to.rows / parts;
-  copy(kv.row_range(s.row, s.count).col_range(part * to.cols, to.cols),
-       to.row_range(part * capacity + s.begin, s.count));
+void append_part(const Segment& s, int64_t part, int64_t parts, ConstMat kv,
+                 const KeyValues& cache) {
+  with_rows(cache, [&](auto rows) {
+    const int64_t capacity = rows.rows / parts;
+    copy(kv.row_range(s.row, s.count).col_range(part * rows.cols, rows.cols),
+         rows.row_range(part * capacity + s.begin, s.count));
+  });
 }
 
-void append_to_cache(const AttentionPlan& plan, ConstMat kv, std::span<const Mat> cache) {
+void append_to_cache(const AttentionPlan& plan, ConstMat kv, std::span<const KeyValues> cache) {
   const int64_t parts = 2 * plan.heads;  // keys of each head, values of each
   parallel_for(static_cast<int64_t>(cache.size()) * parts, [&](int64_t i) {
     append_part((*plan.keys)[i / parts], i % parts, parts, kv, cache[i / parts]);
+  });
+}
+
+// A block of one sequence's queries, one head of them, with the keys and values in its rows of kv.
+void attend_block(const AttentionPlan& plan, int64_t sequence, int64_t head, int64_t block,
+                  ConstMat q, ConstMat kv, Mat out, Mat lse, const Scratch& scratch) {
+  const Segment &s = (*plan.queries)[sequence], &t = (*plan.keys)[sequence];
+  const ConstMat rows = kv.row_range(t.row, t.count);
+  const int64_t d = kv.cols / 2, size = d / plan.heads;
+  attention_head(heads_of(plan, s, scratch.precision), head, block, q.row_range(s.row, s.count),
+                 rows.col_range(head * size, size), rows.col_range(d + head * size, size),
+                 out.row_range(s.row, s.count), lse.row_range(s.row, s.count),
+                 scratch.attention.row(thread_index()));
+}
+
+// The same with those that its cache has.
+void attend_block(const AttentionPlan& plan, int64_t sequence, int64_t head, int64_t block,
+                  ConstMat q, const KeyValues& cache, Mat out, Mat lse, const Scratch& scratch) {
+  const Segment &s = (*plan.queries)[sequence], &t = (*plan.keys)[sequence];
+  with_rows(cache, [&]<class T>(MatrixView<T> rows) {
+    const int64_t capacity = rows.rows / (2 * plan.heads);
+    continue_attention_head<T>(
+        heads_of(plan, s, scratch.precision), head, block, q.row_range(s.row, s.count),
+        rows.row_range(head * capacity, t.end()),
+        rows.row_range((plan.heads + head) * capacity, t.end()), out.row_range(s.row, s.count),
+        lse.row_range(s.row, s.count), scratch.attention.row(thread_index()));
   });
 }
 
@@ -80,24 +96,23 @@ void Attention::rotate(const AttentionPlan& plan, Mat q, Mat k, bool inverse) {
 }
 
 void Attention::attend(const AttentionPlan& plan, ConstMat q, ConstMat kv,
-                       std::span<const Mat> cache, Mat out, Mat lse, const Scratch& scratch) {
+                       std::span<const KeyValues> cache, Mat out, Mat lse, const Scratch& scratch) {
   append_to_cache(plan, kv, cache);
   const int64_t sequences = plan.queries->size(), d = q.cols;
   const int64_t blocks = (longest(*plan.queries) + kQueryBlock - 1) / kQueryBlock;
-  const auto attend_block = [&](int64_t task) {
+  const auto attend_task = [&](int64_t task) {
     const int64_t block = task % blocks, head = task / blocks % plan.heads;
     const int64_t sequence = task / blocks / plan.heads;
-    const Segment& s = (*plan.queries)[sequence];
-    if (block * kQueryBlock >= s.count) return;
-    const HeadKeys keys = keys_of_head(plan, sequence, head, kv, cache);
-    attention_head(heads_of(plan, s, scratch.precision), head, block, q.row_range(s.row, s.count),
-                   keys.k, keys.v, out.row_range(s.row, s.count), lse.row_range(s.row, s.count),
-                   scratch.attention.row(thread_index()));
+    if (block * kQueryBlock >= (*plan.queries)[sequence].count) return;
+    if (cache.empty())
+      attend_block(plan, sequence, head, block, q, kv, out, lse, scratch);
+    else
+      attend_block(plan, sequence, head, block, q, cache[sequence], out, lse, scratch);
   };
   const int64_t tasks = sequences * plan.heads * blocks;
   const int64_t work = tasks == 0 ? 0 : q.rows * plan.keys->front().end() * d;
-  if (work >= kMinParallelWork) return parallel_for_dynamic(tasks, attend_block);
-  for (int64_t task = 0; task < tasks; ++task) attend_block(task);
+  if (work >= kMinParallelWork) return parallel_for_dynamic(tasks, attend_task);
+  for (int64_t task = 0; task < tasks; ++task) attend_task(task);
 }
 
 namespace {
@@ -111,12 +126,9 @@ void attend_head(const Attention::Job& job, int64_t sequence, int64_t head,
   rotate_segment(plan, t, plan.key_factor, false, job.kv.col_range(head * size, size));
   append_part(t, head, parts, job.kv, job.cache[sequence]);
   append_part(t, plan.heads + head, parts, job.kv, job.cache[sequence]);
-  const HeadKeys keys = keys_of_head(plan, sequence, head, job.kv, job.cache);
   for (int64_t block = 0; block * kQueryBlock < s.count; ++block)
-    attention_head(heads_of(plan, s, scratch.precision), head, block,
-                   job.q.row_range(s.row, s.count), keys.k, keys.v,
-                   job.out.row_range(s.row, s.count), job.lse.row_range(s.row, s.count),
-                   scratch.attention.row(thread_index()));
+    attend_block(plan, sequence, head, block, job.q, job.cache[sequence], job.out, job.lse,
+                 scratch);
 }
 
 int64_t work_of(const Attention::Job& job) {

@@ -104,8 +104,8 @@ Block::Saved Block::Saved::row_range(int64_t begin, int64_t count) const {
   return s;
 }
 
-void Block::attend(const AttentionPlan& plan, float eps, const Saved& s, std::span<const Mat> cache,
-                   const Scratch& scratch) const {
+void Block::attend(const AttentionPlan& plan, float eps, const Saved& s,
+                   std::span<const KeyValues> cache, const Scratch& scratch) const {
   const int64_t d = s.x.cols;
   for_row_tiles(attn.wq, s.x.rows, [&](int64_t begin, int64_t count) {
     const Mat normed = scratch.normed.row_range(begin, count);
@@ -124,7 +124,7 @@ void Block::project(float eps, const Saved& s, const Scratch& scratch) const {
 }
 
 void Block::forward(const AttentionPlan& plan, float eps, const Saved& saved, Mat y,
-                    std::span<const Mat> cache, const Scratch& scratch) const {
+                    std::span<const KeyValues> cache, const Scratch& scratch) const {
   attend(plan, eps, saved, cache, scratch);
   for_row_tiles(attn.wo, saved.x.rows, [&](int64_t begin, int64_t count) {
     const Saved s = saved.row_range(begin, count);
@@ -192,7 +192,7 @@ CrossBlock::Saved CrossBlock::Saved::first_rows(int64_t rows, int64_t source_row
 }
 
 void CrossBlock::attend(const AttentionPlan& plan, float eps, const Saved& s,
-                        std::span<const Mat> cache, const Scratch& scratch) const {
+                        std::span<const KeyValues> cache, const Scratch& scratch) const {
   for_row_tiles(attn.wk, s.source.rows, [&](int64_t begin, int64_t count) {
     const Mat normed = scratch.d_normed.row_range(begin, count);
     kv_norm.forward(s.source.row_range(begin, count), eps, normed, s.kv_rstd.data + begin);
@@ -216,7 +216,7 @@ void CrossBlock::project(float eps, const Saved& s, const Scratch& scratch) cons
 }
 
 void CrossBlock::forward(const AttentionPlan& plan, float eps, const Saved& saved, Mat y,
-                         std::span<const Mat> cache, const Scratch& scratch) const {
+                         std::span<const KeyValues> cache, const Scratch& scratch) const {
   attend(plan, eps, saved, cache, scratch);
   for_row_tiles(attn.wo, saved.x.rows, [&](int64_t begin, int64_t count) {
     const Saved s = saved.row_range(begin, count);

@@ -17,6 +17,8 @@ void fill(Mat x, float value);
 /// The n floats from x on become 0.
 void set_zero(float* x, int64_t n);
 void copy(ConstMat from, Mat to);
+/// Rounded to the nearest half; what is too large for one becomes the largest, ±65504. NaN stays.
+void copy(ConstMat from, HalfMat to);
 /// y += x.
 void add(ConstMat x, Mat y);
 /// Σ x², in double.

@@ -11,15 +11,16 @@
 namespace axl {
 
 /// What a decoding session keeps of the tokens it has seen. Each place holds one matrix per
-/// sequence, with a row per token of its scale; keys and values one head after another
-/// (Attention::attend).
+/// sequence, with a row per token of its scale; keys and values as KeyValues has them, in f16 where
+/// weights are coded.
 struct Cache {
   using PerSequence = std::vector<Mat>;
-  std::vector<int32_t*> ids;                    ///< [N] per sequence; empty without lookups
-  PerSequence embedded;                         ///< [N, D] inputs of the fine stack
-  std::vector<std::vector<PerSequence>> stack;  ///< [scale][layer] keys and values [2H·N/s, D/H]
-  std::vector<std::vector<PerSequence>> cross;  ///< [layer][pair] keys and values of the source
-  std::vector<PerSequence> slots;               ///< [scale] [N/s, s·D]; empty for the fine scale
+  using KeysPerSequence = std::vector<KeyValues>;
+  std::vector<int32_t*> ids;                        ///< [N] per sequence; empty without lookups
+  PerSequence embedded;                             ///< [N, D] inputs of the fine stack
+  std::vector<std::vector<KeysPerSequence>> stack;  ///< [scale][layer] of N/s tokens
+  std::vector<std::vector<KeysPerSequence>> cross;  ///< [layer][pair] of the source's tokens
+  std::vector<PerSequence> slots;  ///< [scale] [N/s, s·D]; empty for the fine scale
 
   Cache() = default;
   /// Room for `capacity` bytes of each of `sequences`.
@@ -32,7 +33,8 @@ struct Cache {
   void copy_prefix(const Weights& weights, int64_t from, int64_t to, int64_t bytes);
 
  private:
-  /// visit(place, factor of its scale, parts that each hold all tokens, width of their rows).
+  /// visit(place, factor of its scale, width of its rows); places of keys and values hold the
+  /// tokens 2H times.
   template <class Visit>
   void for_each_place(const Weights& weights, const Visit& visit);
 

@@ -29,10 +29,10 @@ struct Branch {
   const RmsNorm* ffn_norm;
   const SwiGlu* ffn;
   AttentionPlan plan;
-  ConstMat x, source;          ///< [R, D], [Rs, D]; either may have no rows
-  std::span<const Mat> cache;  ///< one per sequence (Attention::attend)
-  BranchBuffers buffers;       ///< of R and Rs rows
-  Mat y;                       ///< [R, D]
+  ConstMat x, source;                ///< [R, D], [Rs, D]; either may have no rows
+  std::span<const KeyValues> cache;  ///< one per sequence (Attention::attend)
+  BranchBuffers buffers;             ///< of R and Rs rows
+  Mat y;                             ///< [R, D]
 };
 
 /// All of them, loop by loop together. No y is another branch's x or source, but for its own and

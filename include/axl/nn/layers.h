@@ -114,6 +114,14 @@ struct AttentionPlan {
   int64_t window = 0;  ///< of the keys, a query sees the last so many; 0 all
 };
 
+/// Room for the keys and values of one sequence's tokens. It holds one head after another, so that
+/// a query reads each as one stream: keys of head h in rows h · T to (h + 1) · T, its values in
+/// rows (H + h) · T on, of [2H · T, D / H] with room for T tokens.
+struct KeyValues {
+  Mat f32;
+  HalfMat f16;  ///< or this: half to read, and as exact as weights of 16 bits or less
+};
+
 /// The projections of multi-head attention, [D, D] each, adjacent in memory in this order, so that
 /// neighbours can be applied as one product.
 struct Attention {
@@ -126,16 +134,14 @@ struct Attention {
   /// Rotates q and k of the new tokens in place.
   static void rotate(const AttentionPlan& plan, Mat q, Mat k, bool inverse);
   /// out [R, D] from rotated q [R, D]; keys and values in the rows of kv [Rk, 2D], or, for
-  /// sequence i, in cache[i] where a cache is given: the new rows of kv are appended. It holds one
-  /// head after another, so that a query reads each as one stream: keys of head h in rows h · T to
-  /// (h + 1) · T, its values in rows (H + h) · T on, of [2H · T, D / H] with room for T tokens.
-  static void attend(const AttentionPlan& plan, ConstMat q, ConstMat kv, std::span<const Mat> cache,
-                     Mat out, Mat lse, const Scratch& scratch);
+  /// sequence i, in cache[i] where a cache is given: the new rows of kv are appended.
+  static void attend(const AttentionPlan& plan, ConstMat q, ConstMat kv,
+                     std::span<const KeyValues> cache, Mat out, Mat lse, const Scratch& scratch);
   /// A few queries and keys, not rotated yet, and what attend() takes with them.
   struct Job {
     const AttentionPlan* plan;
     Mat q, kv;
-    std::span<const Mat> cache;
+    std::span<const KeyValues> cache;
     Mat out, lse;
   };
   /// rotate() and attend() of job(of, i) for each i below `count`, of as many sequences and heads
@@ -182,7 +188,7 @@ struct Block {
 
   /// Reads saved.x; y [R, D] may alias saved.x. cache: one per sequence, or none.
   void forward(const AttentionPlan& plan, float eps, const Saved& saved, Mat y,
-               std::span<const Mat> cache, const Scratch& scratch) const;
+               std::span<const KeyValues> cache, const Scratch& scratch) const;
   /// Fills saved from saved.x as forward did, bit for bit, without a result.
   void recompute(const AttentionPlan& plan, float eps, const Saved& saved,
                  const Scratch& scratch) const;
@@ -192,8 +198,8 @@ struct Block {
 
  private:
   /// saved up to out.
-  void attend(const AttentionPlan& plan, float eps, const Saved& saved, std::span<const Mat> cache,
-              const Scratch& scratch) const;
+  void attend(const AttentionPlan& plan, float eps, const Saved& saved,
+              std::span<const KeyValues> cache, const Scratch& scratch) const;
   /// saved.z, and scratch.normed: the input of the feed-forward part.
   void project(float eps, const Saved& saved, const Scratch& scratch) const;
 };
@@ -222,7 +228,7 @@ struct CrossBlock {
 
   /// y += result.
   void forward(const AttentionPlan& plan, float eps, const Saved& saved, Mat y,
-               std::span<const Mat> cache, const Scratch& scratch) const;
+               std::span<const KeyValues> cache, const Scratch& scratch) const;
   /// Fills saved from saved.x and saved.source as forward did, bit for bit, without a result.
   void recompute(const AttentionPlan& plan, float eps, const Saved& saved,
                  const Scratch& scratch) const;
@@ -232,8 +238,8 @@ struct CrossBlock {
 
  private:
   /// saved up to out.
-  void attend(const AttentionPlan& plan, float eps, const Saved& saved, std::span<const Mat> cache,
-              const Scratch& scratch) const;
+  void attend(const AttentionPlan& plan, float eps, const Saved& saved,
+              std::span<const KeyValues> cache, const Scratch& scratch) const;
   /// saved.z, scratch.d_branch: a, and scratch.normed: the input of the feed-forward part.
   void project(float eps, const Saved& saved, const Scratch& scratch) const;
 };

@@ -38,6 +38,9 @@ class Arena {
   Mat matrix(int64_t rows, int64_t cols) {
     return {static_cast<float*>(allocate(sizeof(float) * rows * cols)), rows, cols};
   }
+  HalfMat half_matrix(int64_t rows, int64_t cols) {
+    return {static_cast<uint16_t*>(allocate(sizeof(uint16_t) * rows * cols)), rows, cols};
+  }
   size_t used() const { return used_; }
 
   /// Lays out what each part allocates over what the others do: for buffers of which only one

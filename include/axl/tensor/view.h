@@ -46,5 +46,8 @@ struct MatrixView {
 
 using Mat = MatrixView<float>;
 using ConstMat = MatrixView<const float>;
+/// Of IEEE 754 halves.
+using HalfMat = MatrixView<uint16_t>;
+using ConstHalfMat = MatrixView<const uint16_t>;
 
 }  // namespace axl
