@@ -25,6 +25,7 @@ namespace avx2 {
 
 constexpr int kLanes = 8;              // rows of W that one register covers
 constexpr int kMostXRows = 4;          // rows of x whose sums stay in registers
+constexpr int kPairedXRows = 0;        // those whose sums with two panels do; 0: none pays
 constexpr uint32_t kFlippedSigns = 0;  // of each byte of q8_0
 
 using Floats = __m256;
@@ -56,16 +57,18 @@ AXL_INLINE __m256i four_of(const int8_t* x) {
   return _mm256_set1_epi32(four);
 }
 // Neighbouring products are added in pairs of 16 bits, which they fit: 2 · 63 · 127 for small
-// codes, 2 · 128 · 127 for signed ones, made unsigned by giving their signs to x.
-AXL_INLINE Ints add_pairs(Ints sum, __m256i pairs) {
+// codes, 2 · 128 · 127 for signed ones, made unsigned by giving their signs to x. Pairs of several
+// groups are added up before they are widened where that fits too.
+/// pairs + the products of four neighbours of each row.
+AXL_INLINE Ints dot(Ints pairs, SmallCodes c, Ints four) {
+  return _mm256_add_epi16(pairs, _mm256_maddubs_epi16(c.w, four));
+}
+AXL_INLINE Ints dot(Ints pairs, SignedCodes c, Ints four) {
+  return _mm256_add_epi16(pairs, _mm256_maddubs_epi16(c.magnitude, _mm256_sign_epi8(four, c.w)));
+}
+AXL_INLINE Ints narrowed(Ints) { return _mm256_setzero_si256(); }
+AXL_INLINE Ints add_narrow(Ints sum, Ints pairs) {
   return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-}
-/// sum + the products of four neighbours of each row.
-AXL_INLINE Ints dot(Ints sum, SmallCodes c, const int8_t* x) {
-  return add_pairs(sum, _mm256_maddubs_epi16(c.w, four_of(x)));
-}
-AXL_INLINE Ints dot(Ints sum, SignedCodes c, const int8_t* x) {
-  return add_pairs(sum, _mm256_maddubs_epi16(c.magnitude, _mm256_sign_epi8(four_of(x), c.w)));
 }
 AXL_INLINE Ints all_ints(int32_t x) { return _mm256_set1_epi32(x); }
 AXL_INLINE Ints signed_start(int32_t) { return all_ints(0); }
@@ -168,6 +171,7 @@ namespace avx512_vnni {
 
 constexpr int kLanes = 16;
 constexpr int kMostXRows = 8;
+constexpr int kPairedXRows = 4;
 // Signed codes are made unsigned by adding 128, which for a byte is to flip its sign; what this
 // adds is taken off again by beginning with less_128.
 constexpr uint32_t kFlippedSigns = 0x80808080;
@@ -187,11 +191,15 @@ AXL_INLINE SmallCodes with_high_bits(SmallCodes low, __m512i q, int64_t from) {
       _mm512_and_si512(_mm512_srl_epi16(q, _mm_cvtsi64_si128(from)), _mm512_set1_epi8(3));
   return _mm512_or_si512(low, _mm512_slli_epi16(bits, 4));
 }
-AXL_INLINE Ints dot(Ints sum, __m512i w, const int8_t* x) {
+AXL_INLINE Ints four_of(const int8_t* x) {
   int32_t four;
   __builtin_memcpy(&four, x, sizeof(four));
-  return _mm512_dpbusd_epi32(sum, w, _mm512_set1_epi32(four));
+  return _mm512_set1_epi32(four);
 }
+// Products are added up in 32 bits at once.
+AXL_INLINE Ints dot(Ints sum, __m512i w, Ints four) { return _mm512_dpbusd_epi32(sum, w, four); }
+AXL_INLINE Ints narrowed(Ints sum) { return sum; }
+AXL_INLINE Ints add_narrow(Ints, Ints sum) { return sum; }
 AXL_INLINE Ints all_ints(int32_t x) { return _mm512_set1_epi32(x); }
 AXL_INLINE Ints signed_start(int32_t less_128) { return all_ints(less_128); }
 AXL_INLINE Floats floats(Ints x) { return _mm512_cvtepi32_ps(x); }
