@@ -100,7 +100,8 @@ class Passes {
     return everything();
   }
 
-  Everything together() {
+  /// By forward_together() or forward_apart().
+  Everything side_by_side(decltype(&forward_together) forward) {
     begin();
     Matrix &a = results_[0], &b = results_[1], &c = results_[2];
     Memory m;
@@ -118,7 +119,7 @@ class Passes {
          b.view(), b.view(), caches_[1].views, buffers(b.rows, b.rows), b.view()},
         {&q_norm, &kv_norm, &pair_.attn, &pair_ffn, &pair_.ffn, pair_plan(), x_.view(), y_.view(),
          caches_[2].views, buffers(x_.rows, y_.rows), c.view()}};
-    forward_together(all, kEps, m.scratch);
+    forward(std::span<const Branch>(all), kEps, m.scratch);
     return everything();
   }
 
@@ -176,7 +177,8 @@ TEST_P(Branches, ComputeWhatLayersComputeOneAfterAnother) {
     const Passes::Everything expected = passes.apart();
     for (int threads : {1, 2, 3}) {
       const Threads scope(threads);
-      expect_same(passes.together(), expected);
+      expect_same(passes.side_by_side(forward_together), expected);
+      expect_same(passes.side_by_side(forward_apart), expected);
     }
   }
 }

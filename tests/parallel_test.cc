@@ -120,6 +120,18 @@ TEST(Parallel, ASerialSectionStaysOnItsThread) {
   EXPECT_EQ(num_threads(), 2);
 }
 
+TEST(Parallel, ALoopTakesTimeOnceThereIsSomebodyToWaitFor) {
+  {
+    const Threads one(1);
+    EXPECT_EQ(loop_seconds(), 0);
+  }
+  const Threads two(2);
+  const double seconds = loop_seconds();
+  EXPECT_GT(seconds, 0);
+  EXPECT_LT(seconds, 1);
+  EXPECT_EQ(loop_seconds(), seconds);  // measured once
+}
+
 TEST(Parallel, LoopsOfSeveralCallersDoNotMix) {
   const Threads two(2);
   const auto count = [] {

@@ -87,6 +87,29 @@ TEST_F(Quantized, DecodingEqualsTheFullForward) {
   }
 }
 
+// How threads divide a byte's work depends on how fast they reach each other.
+TEST_F(Quantized, DecodingIsTheSameOnAnyNumberOfThreads) {
+  const std::vector<int32_t> ids = repetitive_ids(32, 1);
+  for (QuantizedType type : kTypes) {
+    save_quantized(model, type, file, "m");
+    const Model quantized = load_model(file);
+    std::vector<float> expected;
+    for (int threads : {1, 2, 3, 5}) {
+      const Threads scope(threads);
+      Session session(quantized);
+      std::vector<float> all;
+      for (const int32_t& id : ids) {
+        const auto logits = session.append({&id, 1});
+        all.insert(all.end(), logits.begin(), logits.end());
+      }
+      if (threads == 1)
+        expected = all;
+      else
+        EXPECT_EQ(all, expected) << threads;
+    }
+  }
+}
+
 TEST_F(Quantized, TheFileSaysWhatItIsAndItsBits) {
   const QuantizedReport report = save_quantized(model, QuantizedType::kQ4_K_M, file, "some name");
   const GgufFile gguf(file);

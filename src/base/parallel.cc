@@ -1,6 +1,8 @@
 #include "axl/base/parallel.h"
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -33,7 +35,7 @@ inline void pause_briefly() {
 /// Returns once `value` is no longer `old`. Asleep if that takes long, so that whoever else wants
 /// the core gets it.
 void wait_while_equal(const std::atomic<uint32_t>& value, uint32_t old) {
-  constexpr int kSpins = 2000;
+  constexpr int kSpins = 7000;
   for (int i = 0; i < kSpins; ++i) {
     if (value.load(std::memory_order_acquire) != old) return;
     pause_briefly();
@@ -80,6 +82,19 @@ class alignas(64) SharedLoop {
 };
 static_assert(sizeof(SharedLoop) == 64);
 
+double measured_loop_seconds() {
+  using Clock = std::chrono::steady_clock;
+  constexpr int kRuns = 20, kLoops = 20;
+  double best = 1;
+  for (int run = 0; run < kRuns; ++run) {
+    const Clock::time_point begin = Clock::now();
+    for (int i = 0; i < kLoops; ++i) parallel_for_ranges(max_threads(), [](int64_t, int64_t) {});
+    const std::chrono::duration<double> all = Clock::now() - begin;
+    best = std::min(best, all.count() / kLoops);
+  }
+  return best;
+}
+
 /// Threads that run loops together with the one that begins a loop. Each has a run of its own, of
 /// data that it may still have in its cache. Nobody waits long for a thread that has not come yet:
 /// the one that began the loop does its run too, so that a thread whose core something else uses
@@ -94,6 +109,12 @@ class Pool {
     if (n == threads_) return;
     stop();
     threads_ = n;
+    loop_seconds_ = -1;
+  }
+  double loop_seconds() {
+    if (threads_ == 1) return 0;
+    if (loop_seconds_ < 0) loop_seconds_ = measured_loop_seconds();
+    return loop_seconds_;
   }
 
   /// False, and nothing done, when another thread's loop is running.
@@ -206,7 +227,8 @@ class Pool {
   std::vector<std::thread> workers_;
   std::vector<Run> runs_;  ///< one for each thread
   int threads_;
-  uint32_t by_others_ = 0;  ///< indices that other threads have done, or are to do
+  std::atomic<double> loop_seconds_{-1};  ///< below 0: not measured yet
+  uint32_t by_others_ = 0;                ///< indices that other threads have done, or are to do
   std::atomic<bool> stopping_{false};
 
   // Each in a cache line of its own: they are polled.
@@ -226,6 +248,7 @@ void set_num_threads(int n) { pool().resize(n); }
 int num_threads() { return t_alone ? 1 : pool().threads(); }
 int thread_index() { return t_index; }
 int max_threads() { return pool().threads(); }
+double loop_seconds() { return pool().loop_seconds(); }
 
 SerialSection::SerialSection()
     : library_threads_(library_threads()), alone_(std::exchange(t_alone, true)) {

@@ -134,9 +134,9 @@ uint64_t Model::checksum() const {
 void Model::forward(std::span<const int32_t> ids, Activations& a, const Cache* cache) const {
   embed(ids, a, cache);
   if (cache && a.rows(0) <= kFewRows && weights_.are_coded) {
-    run_stacks_together(a, *cache);
+    run_stacks_side_by_side(a, *cache);
     for (size_t layer = 0; layer < weights_.cross.size(); ++layer)
-      run_cross_together(layer, a, *cache);
+      run_cross_side_by_side(layer, a, *cache);
   } else {
     for (int64_t s = 0; s < config_.n_scales(); ++s) run_stack(s, a, cache);
     for (size_t layer = 0; layer < weights_.cross.size(); ++layer) run_cross(layer, a, cache);
@@ -227,23 +227,46 @@ void Model::run_cross(int64_t layer, Activations& a, const Cache* cache) const {
   }
 }
 
-void Model::run_stacks_together(Activations& a, const Cache& cache) const {
-  for (int64_t layer = 0; layer < config_.max_layers(); ++layer) {
-    std::vector<Branch> branches;
-    for (int64_t s = 0; s < config_.n_scales(); ++s) {
-      const int64_t rows = a.rows(s);
-      if (rows == 0 || layer >= config_.layers(s)) continue;
-      const Block& block = weights_.scales[s].stack[layer];
-      const Mat x = a.states[0][s].row_range(0, rows);
-      branches.push_back({&block.attn_norm, &block.attn_norm, &block.attn, &block.ffn_norm,
-                          &block.ffn, stack_plan(s, a), x, x, all(cache.stack[s][layer]),
-                          a.scale_branches[s].first_rows(rows, rows), x});
-    }
-    forward_together(branches, static_cast<float>(config_.norm_eps), a.scratch);
+void Model::run_stacks_side_by_side(Activations& a, const Cache& cache) const {
+  const float eps = static_cast<float>(config_.norm_eps);
+  const auto branch = [&](int64_t s, int64_t layer) {
+    const int64_t rows = a.rows(s);
+    const Block& block = weights_.scales[s].stack[layer];
+    const Mat x = a.states[0][s].row_range(0, rows);
+    return Branch{&block.attn_norm,
+                  &block.attn_norm,
+                  &block.attn,
+                  &block.ffn_norm,
+                  &block.ffn,
+                  stack_plan(s, a),
+                  x,
+                  x,
+                  all(cache.stack[s][layer]),
+                  a.scale_branches[s].first_rows(rows, rows),
+                  x};
+  };
+  std::vector<int64_t> scales;  // that have new tokens
+  for (int64_t s = 0; s < config_.n_scales(); ++s)
+    if (a.rows(s) > 0) scales.push_back(s);
+  const auto branches = [&](int64_t layer) {
+    std::vector<Branch> these;
+    for (const int64_t s : scales)
+      if (layer < config_.layers(s)) these.push_back(branch(s, layer));
+    return these;
+  };
+  if (are_faster_apart(branches(0), config_.max_layers())) {
+    return for_each_branch_apart(static_cast<int64_t>(scales.size()), [&](int64_t i) {
+      for (int64_t layer = 0; layer < config_.layers(scales[i]); ++layer) {
+        const Branch b = branch(scales[i], layer);
+        forward_together({&b, 1}, eps, a.scratch);
+      }
+    });
   }
+  for (int64_t layer = 0; layer < config_.max_layers(); ++layer)
+    forward_together(branches(layer), eps, a.scratch);
 }
 
-void Model::run_cross_together(int64_t layer, Activations& a, const Cache& cache) const {
+void Model::run_cross_side_by_side(int64_t layer, Activations& a, const Cache& cache) const {
   const std::vector<Mat>&before = a.states[layer], &after = a.states[layer + 1];
   copy_states(a, before, after);
   std::vector<Branch> branches;
@@ -257,7 +280,8 @@ void Model::run_cross_together(int64_t layer, Activations& a, const Cache& cache
                         a.pair_branches[i].first_rows(rows, source_rows),
                         after[p.target].row_range(0, rows)});
   }
-  forward_together(branches, static_cast<float>(config_.norm_eps), a.scratch);
+  const auto forward = are_faster_apart(branches, 1) ? forward_apart : forward_together;
+  forward(branches, static_cast<float>(config_.norm_eps), a.scratch);
 }
 
 std::vector<ScaleView> Model::scale_views(const Activations& a, const Cache* cache) const {

@@ -138,8 +138,8 @@ class Model {
   void votes_backward(Activations& a, const Weights& grads) const;
   void run_stack(int64_t scale, Activations& a, const Cache* cache) const;
   void run_cross(int64_t layer, Activations& a, const Cache* cache) const;
-  void run_stacks_together(Activations& a, const Cache& cache) const;
-  void run_cross_together(int64_t layer, Activations& a, const Cache& cache) const;
+  void run_stacks_side_by_side(Activations& a, const Cache& cache) const;
+  void run_cross_side_by_side(int64_t layer, Activations& a, const Cache& cache) const;
   void fuse(Activations& a, const Cache* cache) const;
   void head(ConstMat h, Activations& a) const;
   struct Gradients;

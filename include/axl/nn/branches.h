@@ -2,6 +2,7 @@
 
 #include <span>
 
+#include "axl/base/parallel.h"
 #include "axl/nn/layers.h"
 
 /// A few rows through several layers side by side. What they compute is what Block and CrossBlock
@@ -38,5 +39,22 @@ struct Branch {
 /// All of them, loop by loop together. No y is another branch's x or source, but for its own and
 /// that of branches that share it; sums are in the order of the branches.
 void forward_together(std::span<const Branch> branches, float eps, const Scratch& scratch);
+
+/// The same, bit for bit, each branch on one thread: one loop, whose parts may be uneven, instead
+/// of several even ones.
+void forward_apart(std::span<const Branch> branches, float eps, const Scratch& scratch);
+
+/// Whether that is faster for `layers` layers like these one after another. It is where threads are
+/// few, layers small, and data takes long from core to core, as between the parts of a processor
+/// that share no cache.
+bool are_faster_apart(std::span<const Branch> branches, int64_t layers);
+
+/// body(i) for each of several branches, each on one thread, loops within it included.
+template <class Body>
+void for_each_branch_apart(int64_t count, const Body& body) {
+  if (count > 1) return parallel_for_dynamic(count, body);
+  const SerialSection alone;
+  for (int64_t i = 0; i < count; ++i) body(i);
+}
 
 }  // namespace axl
