@@ -273,15 +273,19 @@ AXL_TARGET static void multiply_panel(const std::byte* panel, const CodedProduct
   if (p.x_rows - r >= 1) multiply_tile<Panel, 1, 1>(panel, p, n, r);
 }
 
-// Two panels share what they load of x: one Zen 5 core, 10⁹ multiply-adds a second with 8 rows of x
-// and more, q8_0 248 before and 296 in pairs, q4_k 211 and 238, q6_k 188 and 180.
+// Two panels share what they load of x: one Zen 5 core, weights in its cache, 10⁹ multiply-adds a
+// second with 8 rows of x and more, q8_0 248 before and 296 in pairs, q4_k 211 and 238, q6_k 188
+// and 180. From memory the two are not read straight on, which only enough rows repay: with 8 rows
+// of axl_reasoning it costs a quarter.
+constexpr int64_t kLeastPaired = 16;
+
 template <class Panel>
 AXL_TARGET static void multiply_coded(const CodedProduct& p) {
   const int64_t bytes = Panel::bytes(p.cols);
   const std::byte* panel = p.panels;
   int64_t n = 0;
   if constexpr (Panel::kInPairs && kPairedXRows > 0) {
-    for (; p.x_rows >= kPairedXRows && n + kLanes < p.rows; n += 2 * kLanes, panel += 2 * bytes) {
+    for (; p.x_rows >= kLeastPaired && n + kLanes < p.rows; n += 2 * kLanes, panel += 2 * bytes) {
       int64_t r = 0;
       for (; r + kPairedXRows <= p.x_rows; r += kPairedXRows)
         multiply_tile<Panel, 2, kPairedXRows>(panel, p, n, r);
