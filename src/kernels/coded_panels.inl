@@ -41,7 +41,7 @@ inline void put_half(const std::byte* from, int lane, std::byte* to) {
 /// For each pair of blocks: [block][lane] scales in f16, then [block][g][lane][4] codes.
 struct Q8Panel {
   static constexpr int kScales = 1;  // of a block
-  static constexpr bool kHasMinima = false, kAskAlways = false, kInPairs = true;
+  static constexpr bool kHasMinima = false, kAskAlways = false;
   static constexpr int kNarrowGroups = 1;  // whose sums fit what dot() adds them up in
   static constexpr int kBlockScales = 2 * kLanes, kBlockCodes = 32 * kLanes,
                        kBytes = 2 * (kBlockScales + kBlockCodes);
@@ -73,7 +73,7 @@ AXL_INLINE Ints start(const Q8Panel&, const ActivationBlock& x, int64_t b, int) 
 /// of a byte each; [pair of blocks][g][lane][4] pairs of codes.
 struct Q4Panel {
   static constexpr int kScales = 1;
-  static constexpr bool kHasMinima = true, kAskAlways = true, kInPairs = true;
+  static constexpr bool kHasMinima = true, kAskAlways = true;
   static constexpr int kNarrowGroups = 8;  // 8 · 2 · 15 · 127 is less than 2^15
   static constexpr int kMinUnits = 2 * kLanes, kBlockScales = 4 * kLanes,
                        kBlockMinima = 12 * kLanes, kCodes = 20 * kLanes, kBytes = 148 * kLanes;
@@ -124,7 +124,7 @@ AXL_INLINE Ints start(const Q4Panel&, const ActivationBlock&, int64_t, int) { re
 /// four the bytes of high bits.
 struct Q6Panel {
   static constexpr int kScales = 2;
-  static constexpr bool kHasMinima = false, kAskAlways = true, kInPairs = false;
+  static constexpr bool kHasMinima = false, kAskAlways = true;
   static constexpr int kNarrowGroups = 2;  // 2 · 2 · 63 · 127
   static constexpr int kHalfScales = 4 * kLanes, kLow = 20 * kLanes, kHigh = 148 * kLanes,
                        kBytes =
@@ -165,9 +165,6 @@ AXL_INLINE Ints start(const Q6Panel&, const ActivationBlock& x, int64_t b, int h
 
 // ---- Products -----------------------------------------------------------------------------------
 
-template <class Panel>
-using Codes = decltype(codes(Panel(), 0, 0));
-
 /// Asks for a block that comes kAhead bytes later. With one row of x panels of q8_0 pass as fast as
 /// memory gives them, and the CPU fetches ahead on its own: asking would cost a third on Zen 4.
 /// Where arithmetic slows the reading down, or a panel is not read straight on, it stops to do so:
@@ -181,120 +178,74 @@ AXL_INLINE void prefetch_after(const Panel& w, int64_t b) {
   for (int64_t i = 0; i < kBlockBytes; i += 64) _mm_prefetch(from + i, _MM_HINT_T0);
 }
 
-/// Adds block b of kPanels neighbouring panels: row j's piece of x is x[j · x_stride].
-template <class Panel, int kPanels, int kXRows>
-AXL_INLINE void add_block(const Panel (&w)[kPanels], int64_t b, const ActivationBlock* x,
-                          int64_t x_stride, Floats (&sums)[kPanels][kXRows]) {
+/// Adds block b: row j's piece of x is x[j · x_stride].
+template <class Panel, int kXRows>
+AXL_INLINE void add_block(const Panel& w, int64_t b, const ActivationBlock* x, int64_t x_stride,
+                          Floats (&sums)[kXRows]) {
   constexpr int kGroups = 8 / Panel::kScales;  // of four neighbours that share a scale
 #pragma GCC unroll 2
   for (int half = 0; half < Panel::kScales; ++half) {
-    Ints dots[kPanels][kXRows];
+    Ints dots[kXRows];
 #pragma GCC unroll 8
-    for (int j = 0; j < kXRows; ++j)
-#pragma GCC unroll 2
-      for (int i = 0; i < kPanels; ++i) dots[i][j] = start(w[i], x[j * x_stride], b, half);
+    for (int j = 0; j < kXRows; ++j) dots[j] = start(w, x[j * x_stride], b, half);
 #pragma GCC unroll 8
     for (int g = kGroups * half; g < kGroups * (half + 1); g += Panel::kNarrowGroups) {
-      Ints narrow[kPanels][kXRows];
+      Ints narrow[kXRows];
 #pragma GCC unroll 8
       for (int k = g; k < g + Panel::kNarrowGroups; ++k) {
-        Codes<Panel> c[kPanels];
-#pragma GCC unroll 2
-        for (int i = 0; i < kPanels; ++i) c[i] = codes(w[i], b, k);
+        const auto c = codes(w, b, k);
 #pragma GCC unroll 8
-        for (int j = 0; j < kXRows; ++j) {
-          const Ints four = four_of(x[j * x_stride].q + b % 8 * 32 + 4 * k);
-#pragma GCC unroll 2
-          for (int i = 0; i < kPanels; ++i)
-            narrow[i][j] = dot(k == g ? narrowed(dots[i][j]) : narrow[i][j], c[i], four);
-        }
+        for (int j = 0; j < kXRows; ++j)
+          narrow[j] = dot(k == g ? narrowed(dots[j]) : narrow[j], c,
+                          four_of(x[j * x_stride].q + b % 8 * 32 + 4 * k));
       }
 #pragma GCC unroll 8
-      for (int j = 0; j < kXRows; ++j)
-#pragma GCC unroll 2
-        for (int i = 0; i < kPanels; ++i) dots[i][j] = add_narrow(dots[i][j], narrow[i][j]);
+      for (int j = 0; j < kXRows; ++j) dots[j] = add_narrow(dots[j], narrow[j]);
     }
-#pragma GCC unroll 2
-    for (int i = 0; i < kPanels; ++i) {
-      const Floats s = scale(w[i], b, half);
+    const Floats s = scale(w, b, half);
 #pragma GCC unroll 8
-      for (int j = 0; j < kXRows; ++j)
-        sums[i][j] = add_products(sums[i][j], floats(dots[i][j]),
-                                  times(s, all_floats(x[j * x_stride].scale[b % 8])));
-    }
+    for (int j = 0; j < kXRows; ++j)
+      sums[j] = add_products(sums[j], floats(dots[j]),
+                             times(s, all_floats(x[j * x_stride].scale[b % 8])));
   }
   if constexpr (Panel::kHasMinima) {
-#pragma GCC unroll 2
-    for (int i = 0; i < kPanels; ++i) {
-      const Floats m = minimum(w[i], b);
+    const Floats m = minimum(w, b);
 #pragma GCC unroll 8
-      for (int j = 0; j < kXRows; ++j)
-        sums[i][j] = less_products(sums[i][j], m, all_floats(x[j * x_stride].sum[b % 8]));
-    }
+    for (int j = 0; j < kXRows; ++j)
+      sums[j] = less_products(sums[j], m, all_floats(x[j * x_stride].sum[b % 8]));
   }
 }
 
-/// kXRows rows of x from row r on with kPanels panels, whose first row gives column n of y.
-template <class Panel, int kPanels, int kXRows>
-AXL_TARGET static void multiply_tile(const std::byte* panels, const CodedProduct& p, int64_t n,
-                                     int64_t r) {
-  Panel w[kPanels];
-  Floats sums[kPanels][kXRows];
-#pragma GCC unroll 2
-  for (int i = 0; i < kPanels; ++i) {
-    w[i] = Panel::at(panels + i * Panel::bytes(p.cols));
-#pragma GCC unroll 8
-    for (int j = 0; j < kXRows; ++j) sums[i][j] = all_floats(0);
-  }
+/// kXRows rows of x from row r on with one panel, whose first row gives column n of y.
+template <class Panel, int kXRows>
+AXL_TARGET static void multiply_panel(const std::byte* panel, const CodedProduct& p, int64_t n,
+                                      int64_t r) {
+  const Panel w = Panel::at(panel);
   const int64_t blocks = blocks_in(p.cols), x_stride = pieces_in(p.cols);
   const ActivationBlock* x = p.x + r * x_stride;
+  Floats sums[kXRows];
+#pragma GCC unroll 8
+  for (int j = 0; j < kXRows; ++j) sums[j] = all_floats(0);
   for (int64_t b = 0; b < blocks; ++b) {
-    if constexpr (kXRows > 1 || Panel::kAskAlways)
-#pragma GCC unroll 2
-      for (int i = 0; i < kPanels; ++i) prefetch_after(w[i], b);
+    if constexpr (kXRows > 1 || Panel::kAskAlways) prefetch_after(w, b);
     add_block<Panel>(w, b, x + b / 8, x_stride, sums);
   }
   float* y = p.y + r * p.y_stride + n;
-#pragma GCC unroll 2
-  for (int i = 0; i < kPanels; ++i)
 #pragma GCC unroll 8
-    for (int j = 0; j < kXRows; ++j)
-      store(sums[i][j], y + j * p.y_stride + i * kLanes, p.rows - n - i * kLanes, p.add);
+  for (int j = 0; j < kXRows; ++j) store(sums[j], y + j * p.y_stride, p.rows - n, p.add);
 }
-
-/// Rows of x from row r on with one panel.
-template <class Panel>
-AXL_TARGET static void multiply_panel(const std::byte* panel, const CodedProduct& p, int64_t n,
-                                      int64_t r) {
-  for (; r + kMostXRows <= p.x_rows; r += kMostXRows)
-    multiply_tile<Panel, 1, kMostXRows>(panel, p, n, r);
-  if (p.x_rows - r >= 4 && kMostXRows > 4) multiply_tile<Panel, 1, 4>(panel, p, n, r), r += 4;
-  if (p.x_rows - r >= 2) multiply_tile<Panel, 1, 2>(panel, p, n, r), r += 2;
-  if (p.x_rows - r >= 1) multiply_tile<Panel, 1, 1>(panel, p, n, r);
-}
-
-// Two panels share what they load of x: one Zen 5 core, weights in its cache, 10⁹ multiply-adds a
-// second with 8 rows of x and more, q8_0 248 before and 296 in pairs, q4_k 211 and 238, q6_k 188
-// and 180. From memory the two are not read straight on, which only enough rows repay: with 8 rows
-// of axl_reasoning it costs a quarter.
-constexpr int64_t kLeastPaired = 16;
 
 template <class Panel>
 AXL_TARGET static void multiply_coded(const CodedProduct& p) {
-  const int64_t bytes = Panel::bytes(p.cols);
   const std::byte* panel = p.panels;
-  int64_t n = 0;
-  if constexpr (Panel::kInPairs && kPairedXRows > 0) {
-    for (; p.x_rows >= kLeastPaired && n + kLanes < p.rows; n += 2 * kLanes, panel += 2 * bytes) {
-      int64_t r = 0;
-      for (; r + kPairedXRows <= p.x_rows; r += kPairedXRows)
-        multiply_tile<Panel, 2, kPairedXRows>(panel, p, n, r);
-      if (r == p.x_rows) continue;
-      multiply_panel<Panel>(panel, p, n, r);
-      multiply_panel<Panel>(panel + bytes, p, n + kLanes, r);
-    }
+  for (int64_t n = 0; n < p.rows; n += kLanes, panel += Panel::bytes(p.cols)) {
+    int64_t r = 0;
+    for (; r + kMostXRows <= p.x_rows; r += kMostXRows)
+      multiply_panel<Panel, kMostXRows>(panel, p, n, r);
+    if (p.x_rows - r >= 4 && kMostXRows > 4) multiply_panel<Panel, 4>(panel, p, n, r), r += 4;
+    if (p.x_rows - r >= 2) multiply_panel<Panel, 2>(panel, p, n, r), r += 2;
+    if (p.x_rows - r >= 1) multiply_panel<Panel, 1>(panel, p, n, r);
   }
-  for (; n < p.rows; n += kLanes, panel += bytes) multiply_panel<Panel>(panel, p, n, 0);
 }
 
 /// The panel of rows from `row` on; rows beyond `rows` are zeros, as the memory was.

@@ -25,7 +25,6 @@ namespace avx2 {
 
 constexpr int kLanes = 8;              // rows of W that one register covers
 constexpr int kMostXRows = 4;          // rows of x whose sums stay in registers
-constexpr int kPairedXRows = 0;        // those whose sums with two panels do; 0: none pays
 constexpr uint32_t kFlippedSigns = 0;  // of each byte of q8_0
 
 using Floats = __m256;
@@ -171,7 +170,6 @@ namespace avx512_vnni {
 
 constexpr int kLanes = 16;
 constexpr int kMostXRows = 8;
-constexpr int kPairedXRows = 4;
 // Signed codes are made unsigned by adding 128, which for a byte is to flip its sign; what this
 // adds is taken off again by beginning with less_128.
 constexpr uint32_t kFlippedSigns = 0x80808080;

@@ -54,6 +54,10 @@ Model::Model(const ModelConfig& config, StoredParameters stored)
     : Model(config, Recall(config.recall, stored.slots)) {
   stored_ = std::move(stored);
   weights_.bind(stored_.parameters);
+  constexpr int64_t kCache = 16 << 20;  // of a Ryzen 5 5600G
+  int64_t bytes = 0;
+  for (const PackedMatrix& p : stored_.parameters) bytes += p.bytes();
+  fits_in_cache_ = bytes <= kCache;
 }
 
 // What both have: everything but parameters.
@@ -254,7 +258,7 @@ void Model::run_stacks_side_by_side(Activations& a, const Cache& cache) const {
       if (layer < config_.layers(s)) these.push_back(branch(s, layer));
     return these;
   };
-  if (are_faster_apart(branches(0), config_.max_layers())) {
+  if (fits_in_cache_ && are_faster_apart(branches(0), config_.max_layers())) {
     return for_each_branch_apart(static_cast<int64_t>(scales.size()), [&](int64_t i) {
       for (int64_t layer = 0; layer < config_.layers(scales[i]); ++layer) {
         const Branch b = branch(scales[i], layer);
@@ -280,8 +284,9 @@ void Model::run_cross_side_by_side(int64_t layer, Activations& a, const Cache& c
                         a.pair_branches[i].first_rows(rows, source_rows),
                         after[p.target].row_range(0, rows)});
   }
-  const auto forward = are_faster_apart(branches, 1) ? forward_apart : forward_together;
-  forward(branches, static_cast<float>(config_.norm_eps), a.scratch);
+  const bool apart = fits_in_cache_ && are_faster_apart(branches, 1);
+  (apart ? forward_apart : forward_together)(branches, static_cast<float>(config_.norm_eps),
+                                             a.scratch);
 }
 
 std::vector<ScaleView> Model::scale_views(const Activations& a, const Cache* cache) const {

@@ -32,7 +32,7 @@ Rooms& rooms() {
 /// several steps, and what one step leaves is in the core's cache for the next.
 template <class Body>
 void for_row_tiles(const Weight& w, int64_t rows, const Body& body) {
-  constexpr int64_t kLeast = 8, kMost = 64;  // what products are at their best with; what L2 holds
+  constexpr int64_t kLeast = 8, kMost = 32;  // what products are at their best with; what L2 holds
   if (!w.is_block_coded() || rows < detail::kManyRows) return body(0, rows);
   const int64_t share = (rows + num_threads() - 1) / num_threads();
   const int64_t tile = std::clamp((share + kLeast - 1) / kLeast * kLeast, kLeast, kMost);

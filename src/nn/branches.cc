@@ -127,10 +127,7 @@ bool are_faster_apart(std::span<const Branch> branches, int64_t layers) {
   // loop of nothing takes 0.7.
   const double exchange = 2.5 * loop_seconds();
   const double apart = layers * *std::max_element(busy.begin(), busy.end()) + exchange;
-  const double loops = kLoops * exchange, together = all / threads + loops;
-  // Where loops are a small part, it counts for more that a thread keeps to its own rows of the
-  // weights, which may still be in its cache.
-  return loops > together / 4 && apart < layers * together;
+  return apart < layers * (all / threads + kLoops * exchange);
 }
 
 }  // namespace axl

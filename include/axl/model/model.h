@@ -164,6 +164,7 @@ class Model {
   std::vector<Parameter> parameters_;
   std::vector<ParameterValues> values_;
   StoredParameters stored_;
+  bool fits_in_cache_ = false;  ///< any core's last cache could hold what is stored
   Buffer memory_, bf16_memory_, rope_memory_;
   Weights weights_;
   RopeTable rope_;

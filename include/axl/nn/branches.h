@@ -46,7 +46,8 @@ void forward_apart(std::span<const Branch> branches, float eps, const Scratch& s
 
 /// Whether that is faster for `layers` layers like these one after another. It is where threads are
 /// few, layers small, and data takes long from core to core, as between the parts of a processor
-/// that share no cache.
+/// that share no cache. The weights of the whole model must fit into any core's cache: otherwise it
+/// counts for more that a thread keeps to its own rows of them, which may still be there.
 bool are_faster_apart(std::span<const Branch> branches, int64_t layers);
 
 /// body(i) for each of several branches, each on one thread, loops within it included.
