@@ -75,20 +75,17 @@ void weighted_sums(Rows p, ConstHalfMat v, Mat out) {
 // code for its kernels, which takes longer than reading a prompt.
 template <class T>
 void continue_tile(const AttentionHeads& a, int64_t first_query, ConstMat q, MatrixView<const T> k,
-                   MatrixView<const T> v, Mat out, float* lse, int64_t lse_stride, float* scratch) {
+                   MatrixView<const T> v, Mat out, Mat lse, float* scratch) {
   const KeyRange range(a, first_query, q.rows, k.rows);
-  const int64_t begin = range.begin / 2 * 2;  // sums pair even rows with odd ones
-  const int64_t keys = range.begin + range.count - begin;
+  const int64_t odd = range.begin % 2;  // sums pair even rows with odd ones
+  const int64_t begin = range.begin - odd, keys = range.count + odd;
   const Mat scores(scratch, q.rows, keys);
   const float scale = 1.0f / std::sqrt(static_cast<float>(q.cols));
   dots({q.data, q.stride, q.rows}, k.row_range(begin, keys), scale, scores);
   for (int64_t i = 0; i < q.rows; ++i) {
-    const Visible visible{a.first_visible(first_query + i, k.rows) - begin,
-                          a.visible(first_query + i, k.rows) - begin};
-    if (visible.end > 0)
-      lse[i * lse_stride] = softmax_row(scores.row(i), visible, keys);
-    else
-      std::fill_n(scores.row(i), keys, lse[i * lse_stride] = 0.0f);
+    const Visible of = range.of(first_query + i), visible{of.first + odd, of.end + odd};
+    lse(i, 0) = visible.end > 0 ? softmax_row(scores.row(i), visible, keys) : 0.0f;
+    if (visible.end <= 0) std::fill_n(scores.row(i), keys, 0.0f);
   }
   weighted_sums({scores.data, keys, q.rows}, v.row_range(begin, keys), out);
 }
@@ -128,8 +125,8 @@ void continue_attention_head(const AttentionHeads& a, int64_t head, int64_t bloc
   const int64_t end = std::min((block + 1) * kQueryBlock, q.rows);
   for (int64_t i = block * kQueryBlock; i < end; i += kQueryTile) {
     const int64_t queries = std::min(kQueryTile, end - i);
-    continue_tile(a, i, qh.row_range(i, queries), k, v, oh.row_range(i, queries), &lse(i, head),
-                  lse.stride, scratch);
+    continue_tile(a, i, qh.row_range(i, queries), k, v, oh.row_range(i, queries),
+                  lse.row_range(i, queries).col_range(head, 1), scratch);
   }
 }
 template void continue_attention_head(const AttentionHeads&, int64_t, int64_t, ConstMat, ConstMat,

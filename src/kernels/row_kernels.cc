@@ -84,7 +84,7 @@ inline void store(Vector v, float* p) { __builtin_memcpy(p, &v, sizeof(v)); }
 
 constexpr int kToNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
-// The first lanes of a register, fewer than all; the others are 0, or stay.
+// "Some" are the first lanes of a register, fewer than all; the others are 0, or stay.
 #if AXL_LANES == 16
 inline Vector load(const uint16_t* halves) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(halves)));

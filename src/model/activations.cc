@@ -63,28 +63,32 @@ Cache Cache::select(const Weights& weights, std::span<const int64_t> sequences) 
 
 namespace {
 
+void copy(ConstHalfMat from, HalfMat to) {
+  for (int64_t r = 0; r < from.rows; ++r) std::copy_n(from.row(r), from.cols, to.row(r));
+}
+
 // The first `count` rows of each of `parts` equal parts.
 template <class T>
 void copy_first_rows(MatrixView<T> from, MatrixView<T> to, int64_t parts, int64_t count) {
+  const int64_t capacity = from.rows / parts;
   for (int64_t part = 0; part < parts; ++part)
-    for (int64_t r = part * (from.rows / parts), end = r + count; r < end; ++r)
-      std::copy_n(from.row(r), from.cols, to.row(r));
+    copy(from.row_range(part * capacity, count), to.row_range(part * capacity, count));
+}
+
+void copy_first_tokens(const Mat& from, const Mat& to, int64_t, int64_t count) {
+  copy_first_rows(from, to, 1, count);
+}
+void copy_first_tokens(const KeyValues& from, const KeyValues& to, int64_t heads, int64_t count) {
+  if (from.f16.data) return copy_first_rows(from.f16, to.f16, 2 * heads, count);
+  copy_first_rows(from.f32, to.f32, 2 * heads, count);
 }
 
 }  // namespace
 
 void Cache::copy_prefix(const Weights& weights, int64_t from, int64_t to, int64_t bytes) {
   if (!ids.empty()) std::copy_n(ids[from], bytes, ids[to]);
-  for_each_place(weights, [&]<class Place>(std::vector<Place>& place, int64_t factor, int64_t) {
-    const int64_t tokens = bytes / factor;
-    if constexpr (std::is_same_v<Place, Mat>) {
-      copy_first_rows(place[from], place[to], 1, tokens);
-    } else {
-      copy_first_rows(place[from].f32, place[to].f32, 2 * heads_,
-                      tokens * !place[from].f32.empty());
-      copy_first_rows(place[from].f16, place[to].f16, 2 * heads_,
-                      tokens * !place[from].f16.empty());
-    }
+  for_each_place(weights, [&](auto& place, int64_t factor, int64_t) {
+    copy_first_tokens(place[from], place[to], heads_, bytes / factor);
   });
 }
 
