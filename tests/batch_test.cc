@@ -29,20 +29,27 @@ std::vector<int32_t> random_ids(uint64_t seed) {
 
 class BatchTest : public testing::TestWithParam<bool> {
  protected:
-  /// Reads on in some texts and compares every row with the full forward of that text alone.
-  void read(std::vector<std::pair<int64_t, int64_t>> sequence_and_count) {
+  /// Reads on in some texts and compares the wanted rows, or all, with the full forward of that
+  /// text alone.
+  struct Part {
+    int64_t sequence, count, wanted = 0;
+  };
+  void read(std::vector<Part> parts) {
     std::vector<Batch::Portion> portions;
-    for (const auto& [sequence, count] : sequence_and_count) {
-      const std::vector<int32_t>& ids = ids_[sequence];
+    for (Part& p : parts) {
+      const std::vector<int32_t>& ids = ids_[p.sequence];
+      if (p.wanted == 0) p.wanted = p.count;
       portions.push_back(
-          {sequence, {ids.data() + batch_.tokens(sequence).size(), static_cast<size_t>(count)}});
+          {p.sequence,
+           {ids.data() + batch_.tokens(p.sequence).size(), static_cast<size_t>(p.count)},
+           p.wanted});
     }
     batch_.read(portions);
     const Mat logits = batch_.logits();
     int64_t row = 0;
-    for (const auto& [sequence, count] : sequence_and_count) {
-      const int64_t length = batch_.tokens(sequence).size();
-      for (int64_t i = length - count; i < length; ++i, ++row)
+    for (const Part& part : parts) {
+      const int64_t sequence = part.sequence, length = batch_.tokens(sequence).size();
+      for (int64_t i = length - part.wanted; i < length; ++i, ++row)
         ASSERT_LT(relative_error(logits.row(row), expected_[sequence].view().row(i), kVocab), 1e-4)
             << "text " << sequence << ", token " << i;
     }
@@ -86,6 +93,42 @@ TEST_P(BatchTest, APrefixOfAnotherTextNeedNotBeReadAgain) {
     expected_[0] = expected_[1];
     read({{0, 1}});
     read({{0, 2}, {1, 5}});
+  }
+}
+
+TEST_P(BatchTest, LogitsOfTheLastTokensAreTheSameWithoutThoseOfTheOthers) {
+  for (const int64_t wanted : {1, 2, 3, 5, 8, 31}) {
+    for (const int64_t first : {0, 1, 2, 3, 4, 7}) {
+      for (int64_t i = 0; i < 3; ++i) batch_.truncate(i, 0);
+      if (first > 0) read({{0, first, 1}, {2, 1}});
+      read({{0, 31, wanted}, {1, 3}, {2, 4, 1}});
+      for (int i = 0; i < 5; ++i) read({{0, 1}, {1, 1}, {2, 1}});
+    }
+  }
+}
+
+// Coarser tokens inside of what was read have shown nobody what they are.
+TEST_P(BatchTest, ATextIsCutBackToAnywhereInWhatWasReadForItsLastLogits) {
+  const auto take = [&](int64_t sequence, const std::vector<int32_t>& ids) {
+    ids_[sequence] = ids, expected_[sequence] = full_logits(model_, ids);
+    batch_.truncate(sequence, 0);
+  };
+  const std::vector<int32_t> text = ids_[0], other = ids_[2];
+  for (int64_t length = 1; length < 33; ++length) {
+    for (const int64_t next : {1, 2, 3, 6}) {
+      for (int64_t i = 0; i < 2; ++i) {
+        take(i, other);  // what caches have kept is of another text
+        read({{i, 40}});
+        take(i, text);
+      }
+      read({{0, 33, 1}});
+      batch_.copy_prefix(0, 1, length);
+      batch_.truncate(0, length);
+      read({{1, next}, {0, 2, 1}});
+      read({{0, 1}, {1, 1}});
+      batch_.truncate(1, length);  // once more, where bytes were read one by one
+      read({{1, 1}});
+    }
   }
 }
 

@@ -17,9 +17,9 @@ size_t cache_bytes(const Model& model, int64_t sequences) {
 }
 
 // Each text may complete ⌈count / factor⌉ tokens of a scale in one pass, where Activations plans
-// ⌈rows / factor⌉ for all of them.
+// ⌈rows / factor⌉ for all of them, and read as many tokens again as a group of the largest has.
 int64_t planned_rows(const ModelConfig& config, int64_t sequences, int64_t rows) {
-  return rows + std::min(sequences, rows) * (config.max_factor() - 1);
+  return rows + std::min(sequences, rows) * (2 * config.max_factor() - 1);
 }
 
 }  // namespace
@@ -27,6 +27,7 @@ int64_t planned_rows(const ModelConfig& config, int64_t sequences, int64_t rows)
 Batch::Batch(const Model& model, int64_t sequences, int64_t rows)
     : model_(model),
       tokens_(sequences),
+      complete_from_(sequences),
       cache_memory_(cache_bytes(model, sequences)),
       activations_(model.config(), planned_rows(model.config(), sequences, rows),
                    Activations::Mode::kInference) {
@@ -38,22 +39,38 @@ void Batch::copy_prefix(int64_t from, int64_t to, int64_t length) {
   const std::vector<int32_t>& source = tokens_[from];
   AXL_CHECK(from != to && length <= static_cast<int64_t>(source.size()));
   tokens_[to].assign(source.begin(), source.begin() + length);
+  complete_from_[to] = complete_from_[from];
   cache_.copy_prefix(model_.weights(), from, to, length);
+}
+
+// What a text of `length` tokens must read from: what follows, or where its last token of each
+// scale ends, if it was not the last when it was read.
+int64_t Batch::first_to_read(int64_t sequence, int64_t length) const {
+  int64_t first = length;
+  if (length >= complete_from_[sequence]) return first;
+  for (const int64_t factor : model_.config().downsample_factors)
+    if (factor > 1 && length >= factor) first = std::min(first, length / factor * factor - 1);
+  return first;
 }
 
 void Batch::read(std::span<const Portion> portions) {
   Segments segments;
+  std::vector<int64_t> wanted;
   ids_.clear();
   for (const Portion& p : portions) {
     std::vector<int32_t>& text = tokens_[p.sequence];
-    segments.push_back({static_cast<int64_t>(ids_.size()), static_cast<int64_t>(text.size()),
-                        static_cast<int64_t>(p.tokens.size())});
-    ids_.insert(ids_.end(), p.tokens.begin(), p.tokens.end());
+    const auto before = static_cast<int64_t>(text.size());
     text.insert(text.end(), p.tokens.begin(), p.tokens.end());
-    AXL_CHECK(!p.tokens.empty() &&
-              static_cast<int64_t>(text.size()) <= model_.config().max_seq_len);
+    const auto length = static_cast<int64_t>(text.size());
+    AXL_CHECK(!p.tokens.empty() && length <= model_.config().max_seq_len);
+    const int64_t first = first_to_read(p.sequence, before);
+    segments.push_back({static_cast<int64_t>(ids_.size()), first, length - first});
+    ids_.insert(ids_.end(), text.begin() + first, text.end());
+    wanted.push_back(p.wanted);
+    int64_t& complete_from = complete_from_[p.sequence];
+    if (complete_from > before || p.wanted < length - before) complete_from = length - p.wanted + 1;
   }
-  activations_.lay_out(segments);
+  activations_.lay_out(segments, wanted);
   model_.forward(ids_, activations_, cache_of(portions));
 }
 
@@ -71,7 +88,7 @@ const Cache* Batch::cache_of(std::span<const Portion> portions) {
 
 Mat Batch::logits() {
   model_.logits(activations_);
-  return activations_.logits.row_range(0, activations_.rows(0));
+  return activations_.logits.row_range(0, activations_.output_rows(0));
 }
 
 }  // namespace axl

@@ -57,7 +57,6 @@ void Session::drop_excess() {
   dropped_ += forget;
 }
 
-// Moves the logits after the last token of sequence i to row i.
 std::span<const float> Session::read_windows() {
   int64_t count = 0;
   for (int64_t done = batch_.tokens(0).size(); done < length(); done += count) {
@@ -67,10 +66,7 @@ std::span<const float> Session::read_windows() {
       portions_.push_back({i, {windows_[i].data() + done, static_cast<size_t>(count)}});
     batch_.read(portions_);
   }
-  const Mat logits = batch_.logits();
-  for (int64_t i = 0; count > 1 && i < sequences(); ++i)
-    copy(logits.row_range((i + 1) * count - 1, 1), logits.row_range(i, 1));
-  return {logits.data, windows_.size() * kVocab};
+  return {batch_.logits().data, windows_.size() * kVocab};
 }
 
 }  // namespace axl

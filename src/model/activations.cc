@@ -120,6 +120,7 @@ void Activations::plan(Arena& arena, const ModelConfig& c, int64_t max_rows, Mod
   const int64_t cross_layers = scales > 1 ? c.n_cross_attn_layers : 0;
   for (int64_t layer = 0; layer <= cross_layers; ++layer)
     states.push_back(per_scale(arena, narrow));
+  if (mode == Mode::kInference) before_outputs = per_scale(arena, narrow);
   fusion = Fusion::Saved(arena, max_rows, scales);
   head_rstd = arena.matrix(max_rows, 1);
   nll = arena.matrix(max_rows, 1);
@@ -244,11 +245,33 @@ void Activations::plan_branches(Arena& arena, const ModelConfig& c) {
   if (states.size() > 1) add(pair_branches, factors_.size() * (factors_.size() - 1));
 }
 
-void Activations::lay_out(const Segments& new_bytes) {
+void Activations::lay_out(const Segments& new_bytes, std::span<const int64_t> wanted) {
   AXL_CHECK(total_rows(new_bytes) <= max_rows_);
   bytes = new_bytes;
   segments.clear();
   for (int64_t s : factors_) segments.push_back(at_scale(bytes, s));
+  outputs = segments;
+  if (wanted.empty()) return;
+  AXL_CHECK(mode_ == Mode::kInference && wanted.size() == bytes.size());
+  for (size_t scale = 0; scale < factors_.size(); ++scale) {
+    int64_t row = 0;
+    for (size_t i = 0; i < bytes.size(); ++i) {
+      AXL_CHECK(0 < wanted[i] && wanted[i] <= bytes[i].count);
+      // Byte n reads the last token that has ended by then, the one before (n + 1) / factor.
+      const Segment& all = segments[scale][i];
+      const int64_t first = bytes[i].end() - wanted[i];
+      const int64_t begin = std::max(all.begin, (first + 1) / factors_[scale] - 1);
+      outputs[scale][i] = {row, begin, all.end() - begin};
+      row += all.end() - begin;
+    }
+  }
+}
+
+void Activations::copy_outputs(int64_t scale, ConstMat from, Mat to) const {
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    const Segment &all = segments[scale][i], &o = outputs[scale][i];
+    copy(from.row_range(all.row + o.begin - all.begin, o.count), to.row_range(o.row, o.count));
+  }
 }
 
 }  // namespace axl

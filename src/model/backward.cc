@@ -125,7 +125,7 @@ void Model::cross_backward(int64_t layer, Activations& a, const Gradients& grads
     CrossBlock::Saved saved = all.first_rows(a.rows(p.target), a.rows(p.source));
     saved.x = all.x.row_range(0, a.rows(p.target));
     saved.source = all.source.row_range(0, a.rows(p.source));
-    const AttentionPlan plan = cross_plan(p, a);
+    const AttentionPlan plan = cross_plan(p, a.segments, a);
     const CrossBlock block = widened(p.block, a);
     if (a.recompute())
       block.recompute(plan, static_cast<float>(config_.norm_eps), saved, a.scratch);

@@ -87,12 +87,16 @@ void Model::for_each_vote(const Activations& a, int64_t r, const Body& body) con
 
 void Model::add_votes(Activations& a) const {
   if (weights_.votes.rows == 0) return;
-  for_row_blocks(a.rows(0), [&](int64_t, int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r)
-      for_each_vote(a, r, [&](int64_t v, int64_t level, int64_t byte) {
-        a.logits(r, byte) += kVoteScale * weights_.votes(v, level);
-      });
-  });
+  for (size_t i = 0; i < a.bytes.size(); ++i) {
+    const Segment &all = a.bytes[i], &o = a.outputs[0][i];
+    for_row_blocks(o.count, [&](int64_t, int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r)
+        for_each_vote(a, all.row + all.count - o.count + r,
+                      [&](int64_t v, int64_t level, int64_t byte) {
+                        a.logits(o.row + r, byte) += kVoteScale * weights_.votes(v, level);
+                      });
+    });
+  }
 }
 
 // a.logits hold their own gradient by now.

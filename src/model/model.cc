@@ -19,11 +19,38 @@ std::span<const Place> all(const std::vector<Place>& place) {
   return place;
 }
 
-// What each scale's tokens are, before a cross-scale layer adds to them.
-void copy_states(const Activations& a, const std::vector<Mat>& before,
-                 const std::vector<Mat>& after) {
-  for (size_t s = 0; s < before.size(); ++s)
-    copy(before[s].row_range(0, a.rows(s)), after[s].row_range(0, a.rows(s)));
+/// The tokens of each scale that a cross-scale layer adds to: all, by the last layer those that
+/// something reads.
+struct Targets {
+  const std::vector<Segments>* tokens;
+  std::vector<Mat> before, after;
+
+  // `after` begins as copies of `before`.
+  Targets(size_t layer, const Activations& a) {
+    const bool is_last = layer + 2 == a.states.size();
+    tokens = is_last ? &a.outputs : &a.segments;
+    for (size_t s = 0; s < a.segments.size(); ++s) {
+      const int64_t rows = total_rows((*tokens)[s]);
+      Mat x = a.states[layer][s];
+      if (is_last && !a.are_all_outputs(s)) {
+        a.copy_outputs(s, x, a.before_outputs[s]);
+        x = a.before_outputs[s];
+      }
+      before.push_back(x.row_range(0, rows));
+      after.push_back(a.states[layer + 1][s].row_range(0, rows));
+      copy(before[s], after[s]);
+    }
+  }
+};
+
+/// The outputs of a scale [R, D]; the last cross-scale layer, where there is one, left nothing
+/// else.
+Mat output_states(const Activations& a, int64_t scale) {
+  const int64_t rows = a.output_rows(scale);
+  if (a.states.size() > 1 || a.are_all_outputs(scale))
+    return a.states.back()[scale].row_range(0, rows);
+  a.copy_outputs(scale, a.states[0][scale], a.before_outputs[scale]);
+  return a.before_outputs[scale].row_range(0, rows);
 }
 
 }  // namespace
@@ -185,10 +212,11 @@ AttentionPlan Model::stack_plan(int64_t scale, const Activations& a) const {
   return {config_.n_heads, &rope_, tokens, tokens, factor, factor, false, config_.attention_window};
 }
 
-AttentionPlan Model::cross_plan(const Weights::Pair& p, const Activations& a) const {
+AttentionPlan Model::cross_plan(const Weights::Pair& p, const std::vector<Segments>& targets,
+                                const Activations& a) const {
   return {config_.n_heads,
           &rope_,
-          &a.segments[p.target],
+          &targets[p.target],
           &a.segments[p.source],
           weights_.scales[p.target].factor,
           weights_.scales[p.source].factor,
@@ -212,21 +240,19 @@ void Model::run_stack(int64_t scale, Activations& a, const Cache* cache) const {
 }
 
 void Model::run_cross(int64_t layer, Activations& a, const Cache* cache) const {
-  const std::vector<Mat>&before = a.states[layer], &after = a.states[layer + 1];
-  copy_states(a, before, after);
+  const Targets targets(layer, a);
   for (size_t i = 0; i < weights_.cross[layer].size(); ++i) {
     const Weights::Pair& p = weights_.cross[layer][i];
-    const int64_t rows = a.rows(p.target), source_rows = a.rows(p.source);
-    if (rows == 0 && source_rows == 0) continue;
+    const Mat x = targets.before[p.target], source = a.states[layer][p.source];
+    const int64_t source_rows = a.rows(p.source);
+    if (x.rows == 0 && source_rows == 0) continue;
     CrossBlock::Saved& saved = a.cross[layer][i];
-    saved.x = before[p.target];
-    saved.source = before[p.source];
-    CrossBlock::Saved now = saved.first_rows(rows, source_rows);
-    now.x = saved.x.row_range(0, rows);
-    now.source = saved.source.row_range(0, source_rows);
+    saved.x = x;
+    saved.source = source;
+    CrossBlock::Saved now = saved.first_rows(x.rows, source_rows);
     widened(p.block, a)
-        .forward(cross_plan(p, a), static_cast<float>(config_.norm_eps), now,
-                 after[p.target].row_range(0, rows),
+        .forward(cross_plan(p, *targets.tokens, a), static_cast<float>(config_.norm_eps), now,
+                 targets.after[p.target],
                  cache ? all(cache->cross[layer][i]) : std::span<const KeyValues>(), a.scratch);
   }
 }
@@ -271,18 +297,17 @@ void Model::run_stacks_side_by_side(Activations& a, const Cache& cache) const {
 }
 
 void Model::run_cross_side_by_side(int64_t layer, Activations& a, const Cache& cache) const {
-  const std::vector<Mat>&before = a.states[layer], &after = a.states[layer + 1];
-  copy_states(a, before, after);
+  const Targets targets(layer, a);
   std::vector<Branch> branches;
   for (size_t i = 0; i < weights_.cross[layer].size(); ++i) {
     const Weights::Pair& p = weights_.cross[layer][i];
-    const int64_t rows = a.rows(p.target), source_rows = a.rows(p.source);
-    if (rows == 0 && source_rows == 0) continue;
-    branches.push_back({&p.block.q_norm, &p.block.kv_norm, &p.block.attn, &p.block.ffn_norm,
-                        &p.block.ffn, cross_plan(p, a), before[p.target].row_range(0, rows),
-                        before[p.source].row_range(0, source_rows), all(cache.cross[layer][i]),
-                        a.pair_branches[i].first_rows(rows, source_rows),
-                        after[p.target].row_range(0, rows)});
+    const Mat x = targets.before[p.target];
+    const Mat source = a.states[layer][p.source].row_range(0, a.rows(p.source));
+    if (x.rows == 0 && source.rows == 0) continue;
+    branches.push_back(
+        {&p.block.q_norm, &p.block.kv_norm, &p.block.attn, &p.block.ffn_norm, &p.block.ffn,
+         cross_plan(p, *targets.tokens, a), x, source, all(cache.cross[layer][i]),
+         a.pair_branches[i].first_rows(x.rows, source.rows), targets.after[p.target]});
   }
   const bool apart = fits_in_cache_ && are_faster_apart(branches, 1);
   (apart ? forward_apart : forward_together)(branches, static_cast<float>(config_.norm_eps),
@@ -292,32 +317,30 @@ void Model::run_cross_side_by_side(int64_t layer, Activations& a, const Cache& c
 std::vector<ScaleView> Model::scale_views(const Activations& a, const Cache* cache) const {
   std::vector<ScaleView> views;
   for (int64_t s = 0; s < config_.n_scales(); ++s) {
-    const int64_t rows = a.rows(s);
-    const Mat& m = s == 0 ? a.states.back()[0] : a.slots[s];
-    views.push_back({weights_.scales[s].factor, m.row_range(0, rows), &a.segments[s],
+    const Mat rows = s == 0 ? output_states(a, 0) : a.slots[s].row_range(0, a.output_rows(s));
+    views.push_back({weights_.scales[s].factor, rows, &a.outputs[s],
                      cache && s > 0 ? all(cache->slots[s]) : std::span<const Mat>()});
   }
   return views;
 }
 
 void Model::fuse(Activations& a, const Cache* cache) const {
-  const Mat fused = a.fused.row_range(0, a.rows(0));
-  if (config_.n_scales() == 1) return copy(a.states.back()[0].row_range(0, a.rows(0)), fused);
+  const Mat fused = a.fused.row_range(0, a.output_rows(0));
+  if (config_.n_scales() == 1) return copy(output_states(a, 0), fused);
   for (int64_t s = 1; s < config_.n_scales(); ++s) {
-    const Mat slots = a.slots[s].row_range(0, a.rows(s));
-    widened(weights_.scales[s].up, a)
-        .forward(a.states.back()[s].row_range(0, a.rows(s)), slots, a.scratch.precision);
+    const Mat slots = a.slots[s].row_range(0, a.output_rows(s));
+    widened(weights_.scales[s].up, a).forward(output_states(a, s), slots, a.scratch.precision);
     for (size_t i = 0; cache && i < cache->slots[s].size(); ++i) {
-      const Segment& t = a.segments[s][i];
+      const Segment& t = a.outputs[s][i];
       copy(slots.row_range(t.row, t.count), cache->slots[s][i].row_range(t.begin, t.count));
     }
   }
-  weights_.gate.forward(scale_views(a, cache), a.bytes, static_cast<float>(config_.norm_eps),
+  weights_.gate.forward(scale_views(a, cache), a.outputs[0], static_cast<float>(config_.norm_eps),
                         a.fusion, fused);
 }
 
 void Model::head(ConstMat h, Activations& a) const {
-  const int64_t rows = a.rows(0);
+  const int64_t rows = a.output_rows(0);
   const Mat normed = a.scratch.normed.row_range(0, rows);
   weights_.out_norm.forward(h.row_range(0, rows), static_cast<float>(config_.norm_eps), normed,
                             a.head_rstd.data);
@@ -326,7 +349,7 @@ void Model::head(ConstMat h, Activations& a) const {
 
 std::vector<double> Model::mean_alpha(const Activations& a) {
   std::vector<double> mean(a.fusion.alpha.cols, 0.0);
-  const int64_t rows = a.rows(0);
+  const int64_t rows = a.output_rows(0);
   for (int64_t r = 0; r < rows; ++r)
     for (size_t s = 0; s < mean.size(); ++s) mean[s] += a.fusion.alpha(r, s) / rows;
   if (mean.size() == 1) mean[0] = 1.0;

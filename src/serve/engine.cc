@@ -156,15 +156,17 @@ class Engine::Worker {
     batch_.read(portions_);
     const Mat logits = batch_.logits();
     const ConstMat gate = batch_.gate();
-    int64_t row = 0;
+    int64_t row = 0, tokens = 0;
     for (size_t i = 0; i < portions_.size(); ++i) {
       const auto count = static_cast<int64_t>(portions_[i].tokens.size());
-      answer(*readers_[i], logits.row_range(row, count), gate.row_range(row, count));
-      row += count;
+      const int64_t wanted = portions_[i].wanted;
+      answer(*readers_[i], count, logits.row_range(row, wanted), gate.row_range(row, wanted));
+      row += wanted;
+      tokens += count;
     }
     const std::lock_guard lock(mutex_);
     ++stats_.passes;
-    stats_.pass_rows += row;
+    stats_.pass_rows += tokens;
     stats_.pass_seconds += std::chrono::duration<double>(Clock::now() - begin).count();
   }
 
@@ -174,10 +176,10 @@ class Engine::Worker {
     batch_.truncate(stream.sequence, 0);
   }
 
-  void answer(Stream& stream, ConstMat logits, ConstMat gate) {
+  void answer(Stream& stream, int64_t tokens, ConstMat logits, ConstMat gate) {
     const float* last = logits.row(logits.rows - 1);
     if (std::all_of(last, last + logits.cols, [](float x) { return std::isfinite(x); }))
-      stream.take(logits, gate);
+      stream.take(tokens, logits, gate);
     else
       fail(stream, "the model's logits are not finite");
   }
@@ -204,7 +206,8 @@ class Engine::Worker {
   void add(Stream& stream, int64_t count) {
     // A context that has moved begins anew.
     batch_.truncate(stream.sequence, stream.read_count());
-    portions_.push_back({stream.sequence, stream.window().subspan(stream.read_count(), count)});
+    portions_.push_back({stream.sequence, stream.window().subspan(stream.read_count(), count),
+                         stream.wants_every_logit() ? count : 1});
     readers_.push_back(&stream);
   }
 

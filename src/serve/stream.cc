@@ -84,9 +84,9 @@ void Stream::reuse(int64_t count) {
 
 void Stream::begin() { begun_ = Clock::now(); }
 
-void Stream::take(ConstMat logits, ConstMat gate) {
-  if (request_.score_prompt) score(logits, gate);
-  read_ += logits.rows;
+void Stream::take(int64_t tokens, ConstMat logits, ConstMat gate) {
+  if (wants_every_logit()) score(logits, gate);
+  read_ += tokens;
   if (read_ < static_cast<int64_t>(tokens_.size())) return;
   if (!first_logits_) first_logits_ = Clock::now();
   if (request_.max_tokens == 0) return finish("length");

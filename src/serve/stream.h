@@ -52,12 +52,14 @@ class Stream {
   int64_t unread_count() { return static_cast<int64_t>(window().size()) - read_count(); }
   /// What another text's cache holds of the window may be taken from there, unless the logits on
   /// the way are wanted.
-  bool may_reuse() const { return !request_.score_prompt; }
+  bool may_reuse() const { return !wants_every_logit(); }
   void reuse(int64_t count);
 
   void begin();
-  /// Logits [n, V] and gate weights [n, S] of the next n unread tokens.
-  void take(ConstMat logits, ConstMat gate);
+  bool wants_every_logit() const { return request_.score_prompt; }
+  /// The next `tokens` unread ones were read: logits [n, V] and gate weights [n, S] of the last n
+  /// of them.
+  void take(int64_t tokens, ConstMat logits, ConstMat gate);
   /// Ends the text where it is.
   void finish(const std::string& reason);
   void fail(const std::string& message);

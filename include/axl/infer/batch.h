@@ -30,12 +30,13 @@ class Batch {
   struct Portion {
     int64_t sequence;
     std::span<const int32_t> tokens;
+    int64_t wanted = 1;  ///< logits of its last tokens, of so many
   };
   /// Appends to each portion's text its tokens, one at least; no text has two portions, together
   /// they have `rows` tokens at most, and each text then max_seq_len.
   void read(std::span<const Portion> portions);
-  /// Of the last pass, a row per token in the order of its portions: logits [R, V] of the token
-  /// after it, and weights [R, S] of the scales in the fusion. Valid until the next pass.
+  /// Of the last pass, a row per wanted token in the order of its portions: logits [R, V] of the
+  /// token after it, and weights [R, S] of the scales in the fusion. Valid until the next pass.
   Mat logits();
   ConstMat gate() const { return activations_.fusion.alpha; }
 
@@ -43,9 +44,13 @@ class Batch {
 
  private:
   const Cache* cache_of(std::span<const Portion> portions);
+  int64_t first_to_read(int64_t sequence, int64_t length) const;
 
   const Model& model_;
   std::vector<std::vector<int32_t>> tokens_;
+  /// A pass leaves what coarser tokens show later bytes for the last ones alone. A text is read on
+  /// at once from this length or a greater one, and else reads the tokens before again.
+  std::vector<int64_t> complete_from_;
   std::vector<int32_t> ids_;
   Buffer cache_memory_;
   Cache cache_, selected_;

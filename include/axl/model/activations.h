@@ -64,11 +64,22 @@ struct Activations {
   /// Says which tokens the next pass is about: at most max_rows of them, either whole sequences
   /// from their beginning or, with a cache, a run of each. Room for a scale's tokens is planned as
   /// max_rows / factor, rounded up: several runs must not complete more.
-  void lay_out(const Segments& new_bytes);
+  ///
+  /// Logits are wanted of the last `wanted[i]` bytes of run i, 1 at least, or of all bytes where
+  /// nothing is given, as training must. What comes behind the keys and values of the last
+  /// cross-scale layer is computed for these bytes alone and for the coarser tokens that they read.
+  void lay_out(const Segments& new_bytes, std::span<const int64_t> wanted = {});
 
   Segments bytes;                  ///< rows of the finest scale
   std::vector<Segments> segments;  ///< [scale]
   int64_t rows(int64_t scale) const { return total_rows(segments[scale]); }
+  /// [scale] the last tokens of each run that wanted bytes read; those of the finest scale are
+  /// these bytes. Rows of states.back(), slots, fusion, fused, head_rstd and logits.
+  std::vector<Segments> outputs;
+  int64_t output_rows(int64_t scale) const { return total_rows(outputs[scale]); }
+  bool are_all_outputs(int64_t scale) const { return output_rows(scale) == rows(scale); }
+  /// Those rows of `from` [R_s, D] that become outputs.
+  void copy_outputs(int64_t scale, ConstMat from, Mat to) const;
 
   std::vector<int32_t*> lookup_rows;  ///< [table] [R], -1 where a byte reads no row
 
@@ -83,9 +94,10 @@ struct Activations {
   /// What a teacher predicts for these rows, where the model is to learn from one.
   SoftTargets soft_targets;
 
-  std::vector<Mat> groups, slots;                 ///< [scale] [R_s, s·D]; empty at the fine scale
-  std::vector<std::vector<Mat>> states;           ///< [C + 1][scale] before each cross-scale layer
-  std::vector<std::vector<Block::Saved>> blocks;  ///< [scale][layer]
+  std::vector<Mat> groups, slots;        ///< [scale] [R_s, s·D]; empty at the fine scale
+  std::vector<std::vector<Mat>> states;  ///< [C + 1][scale] before each cross-scale layer
+  std::vector<Mat> before_outputs;  ///< [scale] outputs before the last of them; inference only
+  std::vector<std::vector<Block::Saved>> blocks;      ///< [scale][layer]
   std::vector<std::vector<CrossBlock::Saved>> cross;  ///< [layer][pair]
   /// For a few rows through all scales, or all pairs, at once; inference only.
   std::vector<BranchBuffers> scale_branches, pair_branches;

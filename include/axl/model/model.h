@@ -83,11 +83,13 @@ class Model {
   Recall& recall() { return recall_; }
   const Recall& recall() const { return recall_; }
 
-  /// Runs the tokens that a.lay_out() announced, ids [R], and leaves a.fused, a.states and
-  /// a.fusion.alpha. With a cache, earlier tokens are read from it and the new ones added.
+  /// Runs the tokens that a.lay_out() announced, ids [R], and leaves a.states and, of the outputs,
+  /// a.fused and a.fusion.alpha. With a cache, earlier tokens are read from it and the new ones
+  /// added.
   void forward(std::span<const int32_t> ids, Activations& a, const Cache* cache = nullptr) const;
 
-  /// a.logits [R, V] of the fused state, or of the fine stack alone.
+  /// a.logits [outputs, V] of the fused state, or of the fine stack alone, of which all bytes must
+  /// be outputs.
   void logits(Activations& a) const {
     head(a.fused, a);
     add_votes(a);
@@ -157,7 +159,8 @@ class Model {
   void embed_backward(std::span<const int32_t> ids, Activations& a, const Gradients& grads) const;
 
   AttentionPlan stack_plan(int64_t scale, const Activations& a) const;
-  AttentionPlan cross_plan(const Weights::Pair& pair, const Activations& a) const;
+  AttentionPlan cross_plan(const Weights::Pair& pair, const std::vector<Segments>& targets,
+                           const Activations& a) const;
   std::vector<ScaleView> scale_views(const Activations& a, const Cache* cache) const;
 
   ModelConfig config_;
