@@ -83,6 +83,26 @@ TEST_P(Gemm, MatchesDoubleWhereRowsShareCacheSets) {
         check_product({ta, tb, 40, 40, 600, 512 - 40, write, -0.75f}, gemm_serial);
 }
 
+// Few rows go another way; how many are few depends on the instruction set.
+TEST_P(Gemm, MatchesDoubleAroundTheLargestNumberOfFewRows) {
+  const int64_t few = detail::few_rows();
+  for (const int64_t m : {few - 3, few - 2, few - 1, few, few + 1})
+    check_all_forms(m, 37, 45, gemm);
+}
+
+TEST_P(Gemm, ARowAmongFewDoesNotDependOnTheOthers) {
+  const Matrix b = random_matrix(37, 45, 2);
+  Matrix x = random_matrix(detail::few_rows(), 45, 1);
+  for (int64_t rows = 1; rows <= x.rows; ++rows) {
+    Matrix all(rows, 37), one(1, 37);
+    gemm(Trans::kNo, x.view().row_range(0, rows), Trans::kYes, Matrix(b).view(), all.view(),
+         Write::kAssign);
+    gemm(Trans::kNo, x.view().row_range(rows - 1, 1), Trans::kYes, Matrix(b).view(), one.view(),
+         Write::kAssign);
+    EXPECT_TRUE(std::equal(one.values.begin(), one.values.end(), all.view().row(rows - 1)));
+  }
+}
+
 TEST_P(Gemm, MatchesDoubleInTiles) {
   const Threads two(2);
   for (const Trans ta : {Trans::kNo, Trans::kYes})
@@ -91,7 +111,7 @@ TEST_P(Gemm, MatchesDoubleInTiles) {
 }
 
 TEST_P(Gemm, AnEmptySumIsZeroAndAnEmptyProductNothing) {
-  for (const int64_t m : {1, 3, 20}) {  // by gemv and not
+  for (const int64_t m : {1, 5, 48}) {  // few rows and more, by any instruction set
     check_all_forms(m, 6, 0, gemm);
     check_all_forms(m, 0, 5, gemm);
   }

@@ -71,8 +71,8 @@ void assign_zero(Mat c) {
   for (int64_t i = 0; i < c.rows; ++i) std::fill_n(c.row(i), c.cols, 0.0f);
 }
 
-bool is_gemv(Trans ta, Trans tb, Mat c, float alpha) {
-  return ta == Trans::kNo && tb == Trans::kYes && c.rows <= detail::kGemvRows && alpha == 1.0f;
+bool has_few_rows(Trans ta, Trans tb, Mat c, float alpha) {
+  return ta == Trans::kNo && tb == Trans::kYes && c.rows <= detail::few_rows() && alpha == 1.0f;
 }
 
 }  // namespace
@@ -94,7 +94,7 @@ void gemm_serial(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write,
   if (k == 0) return write == Write::kAssign ? assign_zero(c) : void();
   const SerialSection on_this_thread;  // threads of the library's own would sum in another order
   if (precision == Precision::kBf16) return detail::gemm_bf16(ta, a, tb, b, c, write, alpha);
-  if (is_gemv(ta, tb, c, alpha)) return detail::gemv(a, b, c, write);
+  if (has_few_rows(ta, tb, c, alpha)) return detail::gemm_few_rows(a, b, c, write);
   detail::gemm_backend_serial(ta, a, tb, b, c, write, alpha);
 }
 
@@ -105,13 +105,13 @@ void gemm(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write, float 
   const int64_t k = ta == Trans::kNo ? a.cols : a.rows;
   if (precision == Precision::kBf16 && k > 0)
     return detail::gemm_bf16(ta, a, tb, b, c, write, alpha);
-  if (is_gemv(ta, tb, c, alpha) && k > 0) {
+  if (has_few_rows(ta, tb, c, alpha) && k > 0) {
     // Reading the weights is the cost: 64 KiB of them are worth a thread.
     const int64_t rows = std::max<int64_t>(8, (int64_t{64} << 10) / (4 * k) / 8 * 8);
     const int64_t blocks = (b.rows + rows - 1) / rows;
     parallel_for(blocks, [&](int64_t i) {
       const int64_t begin = i * rows, count = std::min(rows, b.rows - begin);
-      detail::gemv(a, b.row_range(begin, count), c.col_range(begin, count), write);
+      detail::gemm_few_rows(a, b.row_range(begin, count), c.col_range(begin, count), write);
     });
     return;
   }

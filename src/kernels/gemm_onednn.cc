@@ -79,28 +79,10 @@ void sgemm(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write, float
   AXL_CHECK(status == dnnl_success);
 }
 
-// For x Wᵀ with 13 rows of x and more, the AVX-512 code packs W first, which so few rows do not
-// repay. One Zen 4 core, K = 688, N = 256, 10⁹ multiply-adds a second by rows: 12 54, 16 23, 32 34,
-// 48 48; K = 1024, N = 2752: 47, 18, 27, 32. In blocks of at most twelve rows: 50 and more, 34 and
-// more.
-constexpr int64_t kUnpackedRows = 12, kPackedRows = 48;
-
-void multiply_in_row_blocks(ConstMat a, ConstMat b, Mat c, Write write, float alpha) {
-  const int64_t blocks = (c.rows + kUnpackedRows - 1) / kUnpackedRows;
-  for (int64_t i = 0; i < blocks; ++i) {
-    const int64_t begin = i * c.rows / blocks, count = (i + 1) * c.rows / blocks - begin;
-    sgemm(Trans::kNo, a.row_range(begin, count), Trans::kYes, b, c.row_range(begin, count), write,
-          alpha);
-  }
-}
-
 }  // namespace
 
 void gemm_backend_serial(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write,
                          float alpha) {
-  const bool few = c.rows > kUnpackedRows && c.rows < kPackedRows;
-  if (few && ta == Trans::kNo && tb == Trans::kYes && !by_avx2())
-    return multiply_in_row_blocks(a, b, c, write, alpha);
   const bool spread_a = ta == Trans::kYes && is_gathered_badly(a);
   const bool spread_b = tb == Trans::kNo && is_gathered_badly(b);
   if (!spread_a && !spread_b) return sgemm(ta, a, tb, b, c, write, alpha);

@@ -102,6 +102,18 @@ AXL_TARGET static void multiply_plain_tile(const PlainProduct& p, int64_t n, int
     store_totals(totals(sums[j]), p.y + (r + j) * p.y_stride + n, p.rows - n, p.add);
 }
 
+/// The last rows of x, fewer than kActivationRows.
+template <class Row>
+AXL_TARGET static void multiply_plain_rest(const PlainProduct& p, int64_t n, int64_t r,
+                                           int64_t rows) {
+  if constexpr (kActivationRows > 3)
+    if (rows == 3) return multiply_plain_tile<Row, 3>(p, n, r);
+  if constexpr (kActivationRows > 2)
+    if (rows == 2) return multiply_plain_tile<Row, 2>(p, n, r);
+  if constexpr (kActivationRows > 1)
+    if (rows == 1) multiply_plain_tile<Row, 1>(p, n, r);
+}
+
 template <class Row>
 AXL_TARGET static void multiply_plain(const PlainProduct& p) {
   const int64_t chunk = rows_in_cache(p.cols * sizeof(float));
@@ -111,7 +123,7 @@ AXL_TARGET static void multiply_plain(const PlainProduct& p) {
       int64_t r = begin;
       for (; r + kActivationRows <= end; r += kActivationRows)
         multiply_plain_tile<Row, kActivationRows>(p, n, r);
-      for (; r < end; ++r) multiply_plain_tile<Row, 1>(p, n, r);
+      multiply_plain_rest<Row>(p, n, r, end - r);
     }
   }
 }

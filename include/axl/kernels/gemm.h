@@ -34,13 +34,12 @@ namespace detail {
 /// One product by the backend's library, on the calling thread; K >= 1, C not empty.
 void gemm_backend_serial(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write,
                          float alpha);
-/// y = x Wᵀ [+ y] for a few rows of x: reads each weight once. x [R, K], W [N, K], R <= 4.
-void gemv(ConstMat x, ConstMat w, Mat y, Write write);
-// Rows of x up to which gemv is the faster. oneDNN against gemv on a Zen 4 core, K = 688, N = 256,
-// weights in its second cache, 10⁹ multiply-adds a second by rows: AVX-512 2 50 to 21, 4 50 to 38;
-// AVX2 2 16 to 22, 4 25 to 18. Weights from memory: AVX-512 2 9 to 12, 4 14 to 12; AVX2 2 12 to 13,
-// 4 10 to 12.
-inline constexpr int64_t kGemvRows = 2;
+/// y = x Wᵀ [+ y] for at most few_rows() rows of x, on the calling thread. x [R, K], W [N, K]. A
+/// row's bits do not depend on the others. Ours, so that a short prompt does not wait for a library
+/// to make code for its shapes.
+void gemm_few_rows(ConstMat x, ConstMat w, Mat y, Write write);
+/// Rows of x up to which gemm_few_rows is no slower than the backend.
+int64_t few_rows();
 /// gemm of bf16 operands, on all threads or, inside a parallel loop, on this one; K >= 1, C not
 /// empty. The order of each sum depends on K alone.
 void gemm_bf16(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write, float alpha);

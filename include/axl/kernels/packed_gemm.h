@@ -119,6 +119,7 @@ struct PackedProducts {
   void (*bf16)(const PlainProduct&);
   void (*f16)(const PlainProduct&);
   void (*f32)(const PlainProduct&);
+  int64_t f32_few_rows;  ///< few_rows()
 };
 /// Those that this CPU runs, the best last.
 std::span<const PackedProducts> packed_products();
