@@ -267,11 +267,15 @@ void Activations::lay_out(const Segments& new_bytes, std::span<const int64_t> wa
   }
 }
 
-void Activations::copy_outputs(int64_t scale, ConstMat from, Mat to) const {
+Mat Activations::outputs_of(int64_t scale, Mat states) const {
+  const int64_t count = output_rows(scale);
+  if (count == rows(scale)) return states.row_range(0, count);
+  const Mat to = before_outputs[scale];
   for (size_t i = 0; i < bytes.size(); ++i) {
     const Segment &all = segments[scale][i], &o = outputs[scale][i];
-    copy(from.row_range(all.row + o.begin - all.begin, o.count), to.row_range(o.row, o.count));
+    copy(states.row_range(all.row + o.begin - all.begin, o.count), to.row_range(o.row, o.count));
   }
+  return to.row_range(0, count);
 }
 
 }  // namespace axl

@@ -30,14 +30,9 @@ struct Targets {
     const bool is_last = layer + 2 == a.states.size();
     tokens = is_last ? &a.outputs : &a.segments;
     for (size_t s = 0; s < a.segments.size(); ++s) {
-      const int64_t rows = total_rows((*tokens)[s]);
-      Mat x = a.states[layer][s];
-      if (is_last && !a.are_all_outputs(s)) {
-        a.copy_outputs(s, x, a.before_outputs[s]);
-        x = a.before_outputs[s];
-      }
-      before.push_back(x.row_range(0, rows));
-      after.push_back(a.states[layer + 1][s].row_range(0, rows));
+      const Mat all = a.states[layer][s];
+      before.push_back(is_last ? a.outputs_of(s, all) : all.row_range(0, a.rows(s)));
+      after.push_back(a.states[layer + 1][s].row_range(0, before[s].rows));
       copy(before[s], after[s]);
     }
   }
@@ -46,11 +41,8 @@ struct Targets {
 /// The outputs of a scale [R, D]; the last cross-scale layer, where there is one, left nothing
 /// else.
 Mat output_states(const Activations& a, int64_t scale) {
-  const int64_t rows = a.output_rows(scale);
-  if (a.states.size() > 1 || a.are_all_outputs(scale))
-    return a.states.back()[scale].row_range(0, rows);
-  a.copy_outputs(scale, a.states[0][scale], a.before_outputs[scale]);
-  return a.before_outputs[scale].row_range(0, rows);
+  const Mat last = a.states.back()[scale];
+  return a.states.size() > 1 ? last.row_range(0, a.output_rows(scale)) : a.outputs_of(scale, last);
 }
 
 }  // namespace

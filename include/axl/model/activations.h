@@ -77,9 +77,9 @@ struct Activations {
   /// these bytes. Rows of states.back(), slots, fusion, fused, head_rstd and logits.
   std::vector<Segments> outputs;
   int64_t output_rows(int64_t scale) const { return total_rows(outputs[scale]); }
-  bool are_all_outputs(int64_t scale) const { return output_rows(scale) == rows(scale); }
-  /// Those rows of `from` [R_s, D] that become outputs.
-  void copy_outputs(int64_t scale, ConstMat from, Mat to) const;
+  /// Those rows of `states` [R_s, D] that become outputs: where not all do, a copy of them in
+  /// before_outputs.
+  Mat outputs_of(int64_t scale, Mat states) const;
 
   std::vector<int32_t*> lookup_rows;  ///< [table] [R], -1 where a byte reads no row
 
