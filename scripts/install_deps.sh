@@ -12,8 +12,9 @@ readonly BUILD_PACKAGES=(
   libcpp-httplib-dev                                           # axl serve
   libgtest-dev
 )
-# For the thread sanitizer, the fuzzers, the tests of the command line, of axl plot and of the page.
-readonly TEST_PACKAGES=(clang libclang-rt-dev libomp-dev python3 gnuplot-nox
+# For the thread sanitizer (gdb says where a program hangs), the fuzzers, the tests of the command
+# line, of axl plot and of the page.
+readonly TEST_PACKAGES=(clang libclang-rt-dev libomp-dev gdb python3 gnuplot-nox
   chromium fonts-dejavu-core)
 
 # Fetches what tests/*/package.json name. Debian 12 has only an older Node; a newer one is among them.

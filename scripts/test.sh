@@ -10,6 +10,8 @@ readonly ARITHMETIC_TESTS=(attention_test batch_test branches_test compress_test
   isa_test kernels_test nn_test optimizer_test packed_gemm_test quantized_test recompute_test
   train_test whole_model_test)
 readonly FUZZ_SECONDS=60
+# A program under the thread sanitizer takes half a minute at most.
+readonly HUNG_SECONDS=400
 
 usage() {
   cat <<'USAGE'
@@ -59,11 +61,31 @@ suite_portable() {
 
 suite_asan() { configure_and_build asan && run_ctest asan; }
 
+# within SECONDS PROGRAM ARGUMENT…: runs it. One that does not end in time is killed, after it was
+# asked where its threads stand, and has failed.
+within() {
+  local seconds=$1 program
+  shift
+  "$@" &
+  program=$!
+  local end=$((SECONDS + seconds))
+  while kill -0 "$program" 2>/dev/null; do
+    if ((SECONDS >= end)); then
+      say "'$*' did not end within $seconds s. Its threads:"
+      gdb -p "$program" -batch -ex 'thread apply all backtrace 12' 2>/dev/null | grep -E '^(Thread|#)' || true
+      kill -KILL "$program"
+      break
+    fi
+    sleep 0.1
+  done
+  wait "$program"
+}
+
 # libarcher, which comes with clang's OpenMP, tells the sanitizer how OpenMP's threads wait for each
 # other. The OpenMP runtime itself is not instrumented: what it does inside is not looked at.
 under_tsan() {
   OMP_NUM_THREADS=4 TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1" \
-    "${FIXED_ADDRESSES[@]}" "$@"
+    within "$HUNG_SECONDS" "${FIXED_ADDRESSES[@]}" "$@"
 }
 
 suite_tsan() {
@@ -94,7 +116,7 @@ suite_fuzz() {
   local target failed=0
   for target in build/fuzz/tests/*_fuzz; do
     mkdir -p "$target.corpus"
-    "$target" -max_total_time=$FUZZ_SECONDS -rss_limit_mb=2048 -print_final_stats=1 \
+    "$target" -max_total_time=$FUZZ_SECONDS -timeout=60 -rss_limit_mb=2048 -print_final_stats=1 \
       "$target.corpus" >"$target.log" 2>&1 &
   done
   for target in build/fuzz/tests/*_fuzz; do wait -n || failed=1; done
@@ -116,7 +138,7 @@ run_suite() {
   if ((status)); then
     FAILED=1
     say "--- the end of $log"
-    tail -n 60 "$log"
+    tail -n 120 "$log"
   fi
   RESULTS+=("$(printf '%-14s %-8s %4d s   %s' "${name//_/ }" "$( ((status)) && say FAILED || say passed)" \
     $((SECONDS - begin)) "$(summary_of "$log")")")

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <thread>
 #include <vector>
 
@@ -83,8 +84,9 @@ TEST(Parallel, OtherThreadsTakePart) {
   std::atomic<int> arrived{0};
   // Each index waits for the other, which one thread alone could never see.
   parallel_for(2, [&](int64_t) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(1);
     ++arrived;
-    while (arrived < 2) std::this_thread::yield();
+    while (arrived < 2 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
   });
   EXPECT_EQ(arrived, 2);
 }

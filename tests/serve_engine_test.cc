@@ -55,7 +55,7 @@ Answer answer_of(Engine& engine, CompletionRequest r) {
 
 /// The last piece leaves before it is counted.
 EngineStats stats_at_rest(const Engine& engine) {
-  while (engine.stats().running > 0) std::this_thread::yield();
+  while (engine.stats().running > 0) std::this_thread::sleep_for(1ms);
   return engine.stats();
 }
 

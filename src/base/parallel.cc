@@ -65,7 +65,9 @@ class alignas(64) SharedLoop {
     n_.store(l.n, std::memory_order_release);
     run_.store(l.run, std::memory_order_release);
     for (size_t i = 0; i < body_.size(); ++i) body_[i].store(l.body[i], std::memory_order_release);
-    this->round.store(round, std::memory_order_release);
+    // Seen by all before notify_all() looks whether somebody sleeps: who goes to sleep meanwhile
+    // would be missed otherwise.
+    this->round.store(round, std::memory_order_seq_cst);
   }
   Loop load() const {
     Loop l{n_.load(std::memory_order_acquire), run_.load(std::memory_order_acquire), {}};
