@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/shared_loop.h"
 #include "testing.h"
 
 namespace axl {
@@ -28,6 +29,20 @@ TEST(Parallel, EveryIndexRunsOnceOnAnyNumberOfThreads) {
     EXPECT_EQ(num_threads(), threads);
     expect_every_index_once([](int64_t n, const auto& body) { parallel_for(n, body); });
     expect_every_index_once([](int64_t n, const auto& body) { parallel_for_dynamic(n, body); });
+  }
+}
+
+TEST(Parallel, RunsAreNeverEmpty) {
+  const Threads five(5);
+  for (int64_t n : {1, 2, 3, 4, 5, 6, 11}) {
+    std::vector<int> calls(n);
+    std::atomic<int> empty{0};
+    parallel_for_ranges(n, [&](int64_t begin, int64_t end) {
+      empty += begin >= end;
+      for (int64_t i = begin; i < end; ++i) ++calls[i];
+    });
+    EXPECT_EQ(empty, 0) << n;
+    for (const int c : calls) EXPECT_EQ(c, 1) << n;
   }
 }
 
@@ -77,6 +92,41 @@ TEST(Parallel, AThreadThatComesLateTakesNothingOfTheNextLoop) {
   int64_t sum = 0;
   for (int64_t s : sums) sum += s;
   EXPECT_EQ(sum, expected);
+}
+
+TEST(SharedLoop, IsGoneOnceALaterOneBegins) {
+  detail::SharedLoop shared;
+  shared.store({2, nullptr, {1, 2, 3, 4}}, 2);
+  ASSERT_TRUE(shared.load(2));
+  EXPECT_EQ(shared.load(2)->n, 2);
+  shared.store({3, nullptr, {5, 6, 7, 8}}, 4);
+  EXPECT_FALSE(shared.load(2)) << "who saw round 2 and comes late must not run round 4's loop";
+  EXPECT_EQ(shared.load(4)->body, (detail::BodyWords{5, 6, 7, 8}));
+}
+
+// A loop's parts are written one after another while others read them.
+TEST(SharedLoop, IsNeverReadAsAMixture) {
+  detail::SharedLoop shared;
+  constexpr uint32_t kLast = 300000;
+  int64_t read = 0, mixed = 0, gone = 0;
+  std::thread reader([&] {
+    for (uint32_t round = 0; round < kLast;) {
+      round = shared.round.load(std::memory_order_acquire);
+      const std::optional<detail::Loop> loop = shared.load(round);
+      if (!loop) {
+        ++gone;
+        continue;
+      }
+      ++read;
+      mixed += loop->n != round;
+      for (const uint64_t word : loop->body) mixed += word != round;
+    }
+  });
+  for (uint32_t round = 1; round <= kLast; ++round)
+    shared.store({round, nullptr, {round, round, round, round}}, round);
+  reader.join();
+  EXPECT_EQ(mixed, 0) << read << " read, " << gone << " gone";
+  EXPECT_GT(read, 0);
 }
 
 TEST(Parallel, OtherThreadsTakePart) {

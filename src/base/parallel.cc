@@ -8,12 +8,17 @@
 #include <utility>
 #include <vector>
 
+#include "shared_loop.h"
+
 #ifdef _OPENMP
 #include <omp.h>
 #endif
 
 namespace axl {
 namespace {
+
+using detail::Loop;
+using detail::SharedLoop;
 
 thread_local int t_index = 0;
 thread_local bool t_alone = false;  // inside a loop or a SerialSection
@@ -43,46 +48,11 @@ void wait_while_equal(const std::atomic<uint32_t>& value, uint32_t old) {
   while (value.load(std::memory_order_acquire) == old) value.wait(old, std::memory_order_acquire);
 }
 
-// Rounds count loops, a loop to a round. The last bit says how its indices are shared.
+// The last bit of a round says how its loop's indices are shared.
 uint32_t next_round(uint32_t round, detail::Sharing sharing) {
   return (round | 1) + 1 + (sharing == detail::Sharing::kNextFree ? 1 : 0);
 }
 bool by_ticket(uint32_t round) { return round & 1; }
-
-struct Loop {
-  int64_t n;
-  detail::LoopBody run;
-  detail::BodyWords body;
-};
-
-/// The loop of a round. A thread may read it while the next one is being written. What it reads
-/// then is a mixture that it must not use; that it is one shows in whatever was taken or closed
-/// before the writing began. All of it lies in one cache line: each that beginning a loop writes
-/// must pass from core to core.
-class alignas(64) SharedLoop {
- public:
-  void store(const Loop& l, uint32_t round) {
-    n_.store(l.n, std::memory_order_release);
-    run_.store(l.run, std::memory_order_release);
-    for (size_t i = 0; i < body_.size(); ++i) body_[i].store(l.body[i], std::memory_order_release);
-    // Seen by all before notify_all() looks whether somebody sleeps: who goes to sleep meanwhile
-    // would be missed otherwise.
-    this->round.store(round, std::memory_order_seq_cst);
-  }
-  Loop load() const {
-    Loop l{n_.load(std::memory_order_acquire), run_.load(std::memory_order_acquire), {}};
-    for (size_t i = 0; i < body_.size(); ++i) l.body[i] = body_[i].load(std::memory_order_acquire);
-    return l;
-  }
-
-  std::atomic<uint32_t> round{0};
-
- private:
-  std::atomic<int64_t> n_{0};
-  std::atomic<detail::LoopBody> run_{nullptr};
-  std::array<std::atomic<uint64_t>, std::tuple_size_v<detail::BodyWords>> body_{};
-};
-static_assert(sizeof(SharedLoop) == 64);
 
 /// Whether every thread runs a part of a loop: who sleeps comes too late.
 bool all_take_part() {
@@ -169,15 +139,15 @@ class Pool {
     stopping_.store(false, std::memory_order_relaxed);
   }
 
-  // Who comes late may read a later round's loop here, but takes nothing: of its own round every
-  // run is taken, and the ticket is void.
+  // Who comes late takes nothing: of its own round every run is taken, and the ticket is void.
   void work(int index, uint32_t round) {
     t_index = index;
     for (;;) {
       wait_while_equal(loop_.round, round);
       round = loop_.round.load(std::memory_order_acquire);
       if (stopping_.load(std::memory_order_relaxed)) return;
-      const int64_t did = take_part(loop_.load(), round, index);
+      const std::optional<Loop> loop = loop_.load(round);
+      const int64_t did = loop ? take_part(*loop, round, index) : 0;
       if (did == 0) continue;
       done_.fetch_add(static_cast<uint32_t>(did), std::memory_order_acq_rel);
       done_.notify_one();
@@ -204,8 +174,10 @@ class Pool {
   }
 
   int64_t take_run(const Loop& loop, uint32_t round, int64_t index) {
-    if (!runs_[index].take(round)) return 0;
-    const int64_t begin = index * loop.n / threads_, end = (index + 1) * loop.n / threads_;
+    // Nobody waits for a thread without a run: what the loop refers to may be gone.
+    const int64_t runs = std::min<int64_t>(threads_, loop.n);
+    if (index >= runs || !runs_[index].take(round)) return 0;
+    const int64_t begin = index * loop.n / runs, end = (index + 1) * loop.n / runs;
     loop.run(loop.body, begin, end);
     return end - begin;
   }
