@@ -203,7 +203,7 @@ TEST(Trainer, LearnsInBf16AsInF32) {
 
 TEST(Trainer, PrecisionIsTheBestThatTheMachineHasUnlessItIsNamed) {
   TrainConfig t;
-  EXPECT_EQ(training_precision(t), has_bf16() ? Precision::kBf16 : Precision::kF32);
+  EXPECT_EQ(training_precision(t), prefers_bf16() ? Precision::kBf16 : Precision::kF32);
   t.precision = "f32";
   EXPECT_EQ(training_precision(t), Precision::kF32);
   t.precision = "bf16";

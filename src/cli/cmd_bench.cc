@@ -134,7 +134,7 @@ Json bench_train(const Config& config, double seconds) {
           {"peak_rss_bytes", peak_rss_bytes()},
           {"threads", max_threads()},
           {"precision", precision_name(precision)},
-          {"isa", gemm_isa()},
+          {"isa", gemm_isa(precision)},
           {"kernels", kernel_isa()},
           {"gemm", gemm_maker(precision)},
           {"config", config.name},
@@ -224,7 +224,7 @@ Json bench_gemm(const Config& config, double seconds) {
   return {{"ceiling_gflops", ceiling / 1e9},
           {"threads", max_threads()},
           {"precision", precision_name(precision)},
-          {"isa", gemm_isa()},
+          {"isa", gemm_isa(precision)},
           {"kernels", kernel_isa()},
           {"gemm", gemm_maker(precision)},
           {"products", list}};

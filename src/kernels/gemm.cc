@@ -86,6 +86,12 @@ bool has_bf16() {
   return detail::cpu_has_bf16() && !hidden;
 }
 
+bool prefers_bf16() { return has_bf16() && detail::cpu_prefers_bf16(); }
+
+const char* gemm_isa(Precision precision) {
+  return precision == Precision::kBf16 ? detail::bf16_isa() : detail::backend_isa();
+}
+
 void gemm_serial(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write, float alpha,
                  Precision precision) {
   check_shapes(ta, a, tb, b, c);

@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 
 #include "axl/kernels/bf16_operand.h"
+#include "tile_unit.h"
 
 // Operands are rounded to bf16 while they are packed, in pairs of neighbours along k, which is what
 // VDPBF16PS multiplies: acc[j] += a.low · b[j].low + a.high · b[j].high for 16 columns j at once.
-// B is packed whole, once; each block of rows of A by the thread that multiplies it.
+// B is packed whole, once; each block of rows of A by the thread that multiplies it. AMX multiplies
+// the same pairs, tile by tile.
 //
 // oneDNN multiplies operands that are bf16 already 5 to 15 % faster, but ours are f32: it would
 // want buffers for the converted operands and a primitive for every shape.
@@ -18,13 +21,16 @@
 namespace axl::detail {
 namespace {
 
-using Pair = uint32_t;  // bf16 of an even k in the low half, of the next k in the high half
+using Pair = Bf16Pair;
 
 // One register tile: 24 sums, two registers of B and one of A.
 constexpr int64_t kRows = 12, kCols = 32, kLanes = 16;
+// What AMX makes together.
+constexpr int64_t kAmxRows = 32;
 // Pairs of k that a tile sums before it adds to C: a panel of B, 24 KiB, stays in the L1 cache.
 constexpr int64_t kMaxPairs = 192;
 constexpr int64_t kMaxBlockRows = 8 * kRows;
+static_assert(kMaxBlockRows % kAmxRows == 0);
 // Packing so many pairs of B takes about 10 µs, and waking other threads nearly as long.
 constexpr int64_t kMinParallelPairs = 1 << 17;
 
@@ -68,16 +74,26 @@ AXL_AVX512_BF16 inline void transpose(__m512i (&v)[kLanes]) {
   }
 }
 
+/// Whether AMX multiplies. AXL_ISA names what may be used, and does not name AMX.
+bool by_amx() {
+  static const bool named = std::getenv("AXL_ISA") && *std::getenv("AXL_ISA");
+  return !named && Amx::available();
+}
+
+// Columns [begin, …) of rows k and k + 1 of x, as pairs; zero beyond x.
+AXL_AVX512_BF16 inline __m512i pairs_at(ConstMat x, int64_t k, int64_t begin) {
+  if (k >= x.rows) return _mm512_setzero_si512();
+  const float* even = x.row(k) + begin;
+  return interleaved(even, k + 1 < x.rows ? even + x.stride : nullptr, lanes(x.cols - begin));
+}
+
 // out [pairs][width]: columns [begin, begin + width) of x [k, ·] for rows k in [k0, k0 + 2·pairs).
 AXL_AVX512_BF16 void pack_columns(ConstMat x, int64_t k0, int64_t pairs, int64_t begin,
                                   int64_t width, Pair* out) {
   for (int64_t p = 0; p < pairs; ++p) {
-    const int64_t k = k0 + 2 * p;
-    const float* even = x.row(k) + begin;
-    const float* odd = k + 1 < x.rows ? even + x.stride : nullptr;
     for (int64_t i = 0; i < width; i += kLanes) {
-      const __mmask16 wanted = lanes(width - i), there = lanes(x.cols - begin - i);
-      const __m512i v = interleaved(even + i, odd ? odd + i : nullptr, wanted & there);
+      const __mmask16 wanted = lanes(width - i);
+      const __m512i v = pairs_at(x, k0 + 2 * p, begin + i);
       if (wanted == 0xffff)
         _mm512_storeu_si512(out + p * width + i, v);
       else
@@ -98,8 +114,7 @@ AXL_AVX512_BF16 void pack_rows_transposed(ConstMat x, int64_t k0, int64_t pairs,
                             : _mm512_setzero_si512();
       }
       transpose(v);
-      for (int64_t j = 0; j < std::min(kLanes, pairs - p); ++j)
-        _mm512_store_si512(out + (p + j) * kCols + i, v[j]);
+      for (int64_t j = 0; j < kLanes; ++j) _mm512_store_si512(out + (p + j) * kCols + i, v[j]);
     }
   }
 }
@@ -109,6 +124,18 @@ AXL_AVX512_BF16 void pack_rows(ConstMat x, int64_t pairs, int64_t stride, Pair* 
   for (int64_t r = 0; r < x.rows; ++r)
     for (int64_t p = 0; p < pairs; p += kLanes)
       _mm512_storeu_si512(out + r * stride + p, neighbours(x.row(r) + 2 * p, x.cols - 2 * p));
+}
+
+// out [columns, in whole 16][stride]: the columns of x as rows.
+AXL_AVX512_BF16 void pack_columns_as_rows(ConstMat x, int64_t pairs, int64_t stride, Pair* out) {
+  for (int64_t i = 0; i < x.cols; i += kLanes) {
+    for (int64_t p = 0; p < pairs; p += kLanes) {
+      __m512i v[kLanes];
+      for (int64_t j = 0; j < kLanes; ++j) v[j] = pairs_at(x, 2 * (p + j), i);
+      transpose(v);
+      for (int64_t j = 0; j < kLanes; ++j) _mm512_storeu_si512(out + (i + j) * stride + p, v[j]);
+    }
+  }
 }
 
 /// Where a tile of C goes.
@@ -128,17 +155,21 @@ AXL_AVX512_BF16 void store(const Target& t, int64_t row, int64_t begin, __m512 s
   _mm512_mask_storeu_ps(c, mask, value);
 }
 
+// C comes from beyond the caches while the sums are made: without asking early, a product of
+// K = 256 waits 15 % of its time for it.
+void ask_for(const Target& target) {
+  for (int64_t r = 0; r < target.rows; ++r) {
+    __builtin_prefetch(target.c + r * target.stride, 1);
+    __builtin_prefetch(target.c + r * target.stride + kLanes, 1);
+  }
+}
+
 // Pair p of row r of A stands at a[r · kRowStride + p · kPairStride]: constants, so that addresses
 // cost no instructions.
 template <int64_t kRowStride, int64_t kPairStride>
 AXL_AVX512_BF16 void multiply_tile(const Pair* a, const Pair* b, int64_t pairs,
                                    const Target& target) {
-  // C comes from beyond the caches while the sums are made: without asking early, a product of
-  // K = 256 waits 15 % of its time for it.
-  for (int64_t r = 0; r < target.rows; ++r) {
-    __builtin_prefetch(target.c + r * target.stride, 1);
-    __builtin_prefetch(target.c + r * target.stride + kLanes, 1);
-  }
+  ask_for(target);
   __m512 sums[kRows][2];
   for (auto& row : sums) row[0] = row[1] = _mm512_setzero_ps();
   for (int64_t p = 0; p < pairs; ++p) {
@@ -160,10 +191,22 @@ AXL_AVX512_BF16 void multiply_tile(const Pair* a, const Pair* b, int64_t pairs,
   }
 }
 
-/// How K is cut: into equal blocks that depend on K alone, and so do the sums.
+AXL_AVX512_BF16 void multiply_tile_by_amx(const Pair* a, const Pair* b, int64_t pairs,
+                                          const Target& target) {
+  ask_for(target);
+  alignas(64) float sums[kAmxRows * kCols];
+  multiply_tiles<Amx>(a, kMaxPairs, b, pairs, sums);
+  for (int64_t r = 0; r < target.rows; ++r) {
+    store(target, r, 0, _mm512_load_ps(sums + r * kCols));
+    store(target, r, kLanes, _mm512_load_ps(sums + r * kCols + kLanes));
+  }
+}
+
+/// How K is cut: into equal blocks that depend on K alone, and so do the sums. Of whole registers:
+/// what is beyond K is zero.
 struct Depth {
   explicit Depth(int64_t k)
-      : all_pairs((k + 1) / 2),
+      : all_pairs(round_up((k + 1) / 2, kLanes)),
         blocks((all_pairs + kMaxPairs - 1) / kMaxPairs),
         block_pairs(round_up((all_pairs + blocks - 1) / blocks, kLanes)) {}
   int64_t pairs_of(int64_t block) const {
@@ -231,34 +274,42 @@ ConstMat part_of(Trans ta, ConstMat a, int64_t begin, int64_t rows, const Depth&
                           : a.row_range(k0, count).col_range(begin, rows);
 }
 
+// `part` of op(A) as multiply_tile or AMX reads it, kMaxPairs to a row.
+void pack_a(Trans ta, ConstMat part, int64_t rows, int64_t pairs, Pair* to) {
+  if (ta == Trans::kNo) return pack_rows(part, pairs, kMaxPairs, to);
+  if (by_amx()) return pack_columns_as_rows(part, pairs, kMaxPairs, to);
+  for (int64_t r = 0; r < rows; r += kRows)
+    pack_columns(part, 0, pairs, r, kRows, to + r * kMaxPairs);
+}
+
 // C = alpha · op(A) · B of at most kMaxBlockRows rows of op(A), [begin, begin + rows).
 void multiply_rows(Trans ta, ConstMat a, int64_t begin, int64_t rows, const PackedB& b, Mat c,
                    bool add, float alpha) {
   alignas(64) thread_local Pair room[kMaxBlockRows * kMaxPairs];
+  const int64_t step = by_amx() ? kAmxRows : kRows;
+  if (by_amx()) Amx::begin();
   for (int64_t block = 0; block < b.depth.blocks; ++block) {
     const int64_t pairs = b.depth.pairs_of(block);
-    const ConstMat part = part_of(ta, a, begin, rows, b.depth, block);
-    if (ta == Trans::kNo)
-      pack_rows(part, pairs, kMaxPairs, room);
-    else
-      for (int64_t r = 0; r < rows; r += kRows)
-        pack_columns(part, 0, pairs, r, kRows, room + r * kMaxPairs);
+    pack_a(ta, part_of(ta, a, begin, rows, b.depth, block), rows, pairs, room);
     Ahead ahead(part_of(ta, a, begin, rows, b.depth, block + 1),
-                b.panels * ((rows + kRows - 1) / kRows));
+                b.panels * ((rows + step - 1) / step));
     for (int64_t col = 0; col < c.cols; col += kCols) {
-      for (int64_t r = 0; r < rows; r += kRows) {
+      for (int64_t r = 0; r < rows; r += step) {
         ahead.one_tile();
         const Pair *tile = room + r * kMaxPairs, *panel = b.at(col / kCols, block);
-        const int64_t tile_rows = std::min(kRows, rows - r);
+        const int64_t tile_rows = std::min(step, rows - r);
         const Target target{c.row(begin + r) + col, c.stride, tile_rows,
                             c.cols - col,           alpha,    add || block > 0};
-        if (ta == Trans::kNo)
+        if (by_amx())
+          multiply_tile_by_amx(tile, panel, pairs, target);
+        else if (ta == Trans::kNo)
           multiply_tile<kMaxPairs, 1>(tile, panel, pairs, target);
         else
           multiply_tile<1, kRows>(tile, panel, pairs, target);
       }
     }
   }
+  if (by_amx()) Amx::end();
 }
 
 }  // namespace
@@ -266,6 +317,10 @@ void multiply_rows(Trans ta, ConstMat a, int64_t begin, int64_t rows, const Pack
 bool cpu_has_bf16() {
   return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512bf16");
 }
+
+bool cpu_prefers_bf16() { return by_amx() || __builtin_cpu_is("amd"); }
+
+const char* bf16_isa() { return by_amx() ? "amx_bf16" : "avx512_bf16"; }
 
 void gemm_bf16(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write, float alpha) {
   thread_local Buffer room;

@@ -6,7 +6,9 @@ namespace axl {
 
 const char* gemm_backend() { return "eigen"; }
 
-const char* gemm_isa() {
+namespace detail {
+
+const char* backend_isa() {
 #if defined(__AVX512F__)
   return "avx512";
 #elif defined(__AVX2__)
@@ -15,8 +17,6 @@ const char* gemm_isa() {
   return "baseline";
 #endif
 }
-
-namespace detail {
 
 bool backend_hides_bf16() { return false; }
 

@@ -9,7 +9,9 @@ namespace axl {
 
 const char* gemm_backend() { return "onednn"; }
 
-const char* gemm_isa() {
+namespace detail {
+
+const char* backend_isa() {
   switch (dnnl_get_effective_cpu_isa()) {
     case dnnl_cpu_isa_sse41:
       return "sse4.1";
@@ -29,8 +31,6 @@ const char* gemm_isa() {
       return "avx512_amx";
   }
 }
-
-namespace detail {
 
 bool backend_hides_bf16() {
   const dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();

@@ -94,7 +94,8 @@ Fields TrainConfig::fields() {
        1},
       {.name = "precision",
        .target = &precision,
-       .help = "of matrix products; auto takes bf16 where the CPU has it (AVX512_BF16), else f32",
+       .help = "of matrix products; auto takes bf16 where the CPU multiplies it faster (AMX, or "
+               "AMD with AVX512_BF16)",
        .choices = {"auto", "f32", "bf16"}},
       {"max_time", &max_time, "stops after this long, as 90s, 3m or 1h30m; \"\" has no limit"},
       {"steps", &steps, "stops after so many steps; 0 has no limit", 0, kMaxCount},

@@ -8,8 +8,8 @@
 namespace axl {
 Precision training_precision(const TrainConfig& t) {
   if (t.precision == "f32") return Precision::kF32;
+  if (t.precision == "auto") return prefers_bf16() ? Precision::kBf16 : Precision::kF32;
   if (has_bf16()) return Precision::kBf16;
-  if (t.precision == "auto") return Precision::kF32;
   throw UsageError(
       "train.precision is bf16, but this CPU has no AVX512_BF16 (or AXL_ISA or ONEDNN_MAX_CPU_ISA "
       "hides it); set it to f32 or auto");

@@ -11,9 +11,12 @@ enum class Write { kAssign, kAdd };
 /// sum: bf16 keeps f32's range with 8 significant bits, rounded to nearest even (subnormals: to 0).
 enum class Precision { kF32, kBf16 };
 const char* precision_name(Precision precision);  ///< "f32" or "bf16"
-/// Whether this machine multiplies bf16 faster: AVX512_BF16 that neither AXL_ISA nor
-/// ONEDNN_MAX_CPU_ISA hides.
+/// Whether this machine multiplies bf16: AVX512_BF16 that neither AXL_ISA nor ONEDNN_MAX_CPU_ISA
+/// hides.
 bool has_bf16();
+/// Whether it does so faster than f32: with AMX, which AXL_ISA hides, or on AMD's CPUs. Intel's
+/// others multiply no more bf16 in a cycle than f32, and must round them first.
+bool prefers_bf16();
 
 /// C = alpha · op(A) · op(B), or C += …; op(A) [M, K], op(B) [K, N], C [M, N], all f32, row-major
 /// with any stride. C aliases neither operand. The product is cut into tiles that depend on its
@@ -27,8 +30,8 @@ void gemm_serial(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write,
 
 /// What multiplies f32: "onednn" or "eigen". bf16 is multiplied by axl itself.
 const char* gemm_backend();
-/// The instruction set that the backend uses on this machine.
-const char* gemm_isa();
+/// The instruction set that multiplies f32 or bf16 on this machine.
+const char* gemm_isa(Precision precision = Precision::kF32);
 
 namespace detail {
 /// One product by the backend's library, on the calling thread; K >= 1, C not empty.
@@ -44,6 +47,9 @@ int64_t few_rows();
 /// empty. The order of each sum depends on K alone.
 void gemm_bf16(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write, float alpha);
 bool cpu_has_bf16();
+bool cpu_prefers_bf16();
+const char* bf16_isa();  ///< "amx_bf16" or "avx512_bf16"
+const char* backend_isa();
 /// Whether the backend's library was told to do without.
 bool backend_hides_bf16();
 }  // namespace detail
