@@ -67,8 +67,7 @@ struct Amx {
   static void store(void* to, int64_t stride) {
     asm volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(to), "r"(stride), "i"(kTile) : "memory");
   }
-  /// C += A · B of f32 and bf16: A's rows are rows of 32 bf16, B's are 16 pairs of neighbours along
-  /// k.
+  /// C += A · B, C of f32. A row of A has 32 bf16, a row of B 16 pairs of neighbours along k.
   template <int kC, int kA, int kB>
   static void multiply() {
     asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kC), "i"(kA), "i"(kB));

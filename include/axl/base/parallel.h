@@ -80,11 +80,10 @@ void parallel_loop(int64_t n, Sharing sharing, const Carrier& carrier) {
 }
 }  // namespace detail
 
-/// Calls body(begin, end) for contiguous runs that make up [0, n), none of them empty, one for each
-/// thread or, where there are fewer indices, one for each of these. Which
-/// thread runs an index never changes what it computes: bodies must write disjoint data and throw
-/// nothing. Nested loops run on the calling thread alone, as does a loop begun while another
-/// thread's runs.
+/// Calls body(begin, end) for contiguous runs that make up [0, n), none of them empty: one for each
+/// thread, or for each index where these are fewer. Which thread runs an index never changes what
+/// it computes: bodies must write disjoint data and throw nothing. Nested loops run on the calling
+/// thread alone, as does a loop begun while another thread's runs.
 template <class Body>
 void parallel_for_ranges(int64_t n, const Body& body) {
   detail::parallel_loop(n, detail::Sharing::kContiguous, detail::Ranges<Body>{body});

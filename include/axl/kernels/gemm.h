@@ -14,8 +14,8 @@ const char* precision_name(Precision precision);  ///< "f32" or "bf16"
 /// Whether this machine multiplies bf16: AVX512_BF16 that neither AXL_ISA nor ONEDNN_MAX_CPU_ISA
 /// hides.
 bool has_bf16();
-/// Whether it does so faster than f32: with AMX, which AXL_ISA hides, or on AMD's CPUs. Intel's
-/// others multiply no more bf16 in a cycle than f32, and must round them first.
+/// Whether it does so faster than f32: with AMX, which AXL_ISA hides, or on AMD's CPUs. Measured on
+/// a core of an Intel Xeon, AMX hidden: 92 to 105 GFLOP/s, in f32 160 to 170.
 bool prefers_bf16();
 
 /// C = alpha · op(A) · op(B), or C += …; op(A) [M, K], op(B) [K, N], C [M, N], all f32, row-major
