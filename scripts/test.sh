@@ -3,8 +3,8 @@
 set -euo pipefail
 
 # Tests that run threads against each other, built for the thread sanitizer.
-readonly THREADED_TESTS=(batch_test branches_test data_test golden_test infer_test nn_test packed_gemm_test
-  parallel_test serve_engine_test serve_http_test serve_robustness_test train_test)
+readonly THREADED_TESTS=(batch_test branches_test data_test golden_test infer_test late_threads_test nn_test
+  packed_gemm_test parallel_test serve_engine_test serve_http_test serve_robustness_test train_test)
 # Tests of arithmetic, which the library for products and the instruction set decide about.
 readonly ARITHMETIC_TESTS=(attention_test batch_test branches_test compress_test gemm_test golden_test infer_test
   isa_test kernels_test nn_test optimizer_test packed_gemm_test quantized_test recompute_test

@@ -14,6 +14,11 @@
 #include <omp.h>
 #endif
 
+// tests/late_threads_test.cc compiles this file with something here that lets other threads run.
+#ifndef AXL_BETWEEN_STEPS
+#define AXL_BETWEEN_STEPS()
+#endif
+
 namespace axl {
 namespace {
 
@@ -32,6 +37,7 @@ void set_library_threads(int) {}
 #endif
 
 inline void pause_briefly() {
+  AXL_BETWEEN_STEPS();
 #if defined(__x86_64__)
   __builtin_ia32_pause();
 #endif
@@ -146,7 +152,9 @@ class Pool {
       wait_while_equal(loop_.round, round);
       round = loop_.round.load(std::memory_order_acquire);
       if (stopping_.load(std::memory_order_relaxed)) return;
+      AXL_BETWEEN_STEPS();
       const std::optional<Loop> loop = loop_.load(round);
+      AXL_BETWEEN_STEPS();
       const int64_t did = loop ? take_part(*loop, round, index) : 0;
       if (did == 0) continue;
       done_.fetch_add(static_cast<uint32_t>(did), std::memory_order_acq_rel);
