@@ -149,7 +149,7 @@ run_suite() {
 summary_of() {
   local counts
   counts=$(grep -o '^[0-9]*% tests passed.*' "$1" || true)
-  [[ -n $counts ]] || counts=$(sed -n -e 's/^\[  PASSED  \] \([0-9]* tests\).*/\1/p' \
+  [[ -n $counts ]] || counts=$(sed -n -e 's/^\[  PASSED  \] \([0-9]* tests*\).*/\1/p' \
     -e 's/^stat::number_of_executed_units: *\([0-9]*\)/\1 inputs/p' "$1" | paste -sd + | sed 's/+/ + /g')
   printf '%s' "$counts"
 }
