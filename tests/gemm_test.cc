@@ -110,6 +110,13 @@ TEST_P(Gemm, MatchesDoubleInTiles) {
       check_product({ta, tb, 203, 301, 157, 3, Write::kAdd, 0.5f}, gemm);  // 19 MFLOP: 4 tiles
 }
 
+// As a gradient of weights is: by halves of the rows that are summed over.
+TEST_P(Gemm, MatchesDoubleInHalves) {
+  const Threads two(2);
+  for (const Write write : {Write::kAssign, Write::kAdd})
+    check_product({Trans::kYes, Trans::kNo, 97, 83, 6101, 3, write, 0.5f}, gemm);
+}
+
 TEST_P(Gemm, AnEmptySumIsZeroAndAnEmptyProductNothing) {
   for (const int64_t m : {1, 5, 48}) {  // few rows and more, by any instruction set
     check_all_forms(m, 6, 0, gemm);
@@ -135,19 +142,25 @@ TEST_P(Gemm, RefusesShapesThatDoNotFit) {
                InternalError);
 }
 
+void expect_same_on_any_number_of_threads(Trans ta, const Matrix& a, Trans tb, const Matrix& b,
+                                          int64_t m, int64_t n) {
+  std::vector<float> expected;
+  for (const int threads : {1, 2, 3, 6}) {
+    const Threads set(threads);
+    Matrix c(m, n);
+    gemm(ta, Matrix(a).view(), tb, Matrix(b).view(), c.view(), Write::kAssign);
+    if (threads == 1) expected = c.values;
+    EXPECT_TRUE(c.values == expected) << m << "x" << n << ", " << threads;
+  }
+}
+
 TEST_P(Gemm, DoesNotDependOnTheNumberOfThreads) {
   const int64_t sizes[][3] = {{2, 900, 300}, {200, 260, 130}, {512, 160, 64}, {33, 700, 400}};
-  for (const auto& [m, n, k] : sizes) {
-    Matrix a = random_matrix(m, k, 1), b = random_matrix(n, k, 2);
-    std::vector<float> expected;
-    for (const int threads : {1, 2, 3}) {
-      const Threads set(threads);
-      Matrix c(m, n);
-      gemm(Trans::kNo, a.view(), Trans::kYes, b.view(), c.view(), Write::kAssign);
-      if (threads == 1) expected = c.values;
-      EXPECT_TRUE(c.values == expected) << m << "x" << n << "x" << k << ", " << threads;
-    }
-  }
+  for (const auto& [m, n, k] : sizes)
+    expect_same_on_any_number_of_threads(Trans::kNo, random_matrix(m, k, 1), Trans::kYes,
+                                         random_matrix(n, k, 2), m, n);
+  expect_same_on_any_number_of_threads(Trans::kYes, random_matrix(6101, 97, 1), Trans::kNo,
+                                       random_matrix(6101, 83, 2), 97, 83);
 }
 
 }  // namespace

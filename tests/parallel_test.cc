@@ -96,10 +96,10 @@ TEST(Parallel, AThreadThatComesLateTakesNothingOfTheNextLoop) {
 
 TEST(SharedLoop, IsGoneOnceALaterOneBegins) {
   detail::SharedLoop shared;
-  shared.store({2, nullptr, {1, 2, 3, 4}}, 2);
+  shared.store({2, detail::Sharing::kContiguous, nullptr, {1, 2, 3, 4}}, 2);
   ASSERT_TRUE(shared.load(2));
   EXPECT_EQ(shared.load(2)->n, 2);
-  shared.store({3, nullptr, {5, 6, 7, 8}}, 4);
+  shared.store({3, detail::Sharing::kNextFree, nullptr, {5, 6, 7, 8}}, 4);
   EXPECT_FALSE(shared.load(2)) << "who saw round 2 and comes late must not run round 4's loop";
   EXPECT_EQ(shared.load(4)->body, (detail::BodyWords{5, 6, 7, 8}));
 }
@@ -123,7 +123,7 @@ TEST(SharedLoop, IsNeverReadAsAMixture) {
     }
   });
   for (uint32_t round = 1; round <= kLast; ++round)
-    shared.store({round, nullptr, {round, round, round, round}}, round);
+    shared.store({round, detail::Sharing::kNextFree, nullptr, {round, round, round, round}}, round);
   reader.join();
   EXPECT_EQ(mixed, 0) << read << " read, " << gone << " gone";
   EXPECT_GT(read, 0);
@@ -139,6 +139,39 @@ TEST(Parallel, OtherThreadsTakePart) {
     while (arrived < 2 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
   });
   EXPECT_EQ(arrived, 2);
+}
+
+// What a thread wrote in one loop it reads in the next, whatever the kind of loop.
+TEST(Parallel, AThreadBeginsWithTheIndicesOfItsRun) {
+  const Threads two(2);
+  for (int64_t round = 0; round < 20; ++round) {
+    std::array<std::atomic<int>, 2> first{-1, -1};
+    std::atomic<int> arrived{0};
+    parallel_for_dynamic(10, [&](int64_t i) {
+      int none = -1;
+      if (!first[thread_index()].compare_exchange_strong(none, static_cast<int>(i))) return;
+      const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+      ++arrived;
+      while (arrived < 2 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+    });
+    EXPECT_EQ(first[0], 0);
+    EXPECT_EQ(first[1], 5);
+  }
+}
+
+TEST(Parallel, AThreadTakesWhatIsLeftOfAnothersRun) {
+  const Threads two(2);
+  std::vector<int> by(10, -1);
+  std::atomic<int> done{0};
+  parallel_for_dynamic(10, [&](int64_t i) {
+    by[i] = thread_index();
+    const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+    if (i == 5)  // until all others are done, by the other thread
+      while (done < 9 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+    ++done;
+  });
+  EXPECT_EQ(done, 10);
+  for (int64_t i = 6; i < 10; ++i) EXPECT_NE(by[i], by[5]) << i;
 }
 
 TEST(Parallel, ThreadIndexIsBelowTheirNumber) {

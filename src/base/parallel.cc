@@ -24,6 +24,7 @@ namespace {
 
 using detail::Loop;
 using detail::SharedLoop;
+using detail::Sharing;
 
 thread_local int t_index = 0;
 thread_local bool t_alone = false;  // inside a loop or a SerialSection
@@ -54,11 +55,28 @@ void wait_while_equal(const std::atomic<uint32_t>& value, uint32_t old) {
   while (value.load(std::memory_order_acquire) == old) value.wait(old, std::memory_order_acquire);
 }
 
-// The last bit of a round says how its loop's indices are shared.
-uint32_t next_round(uint32_t round, detail::Sharing sharing) {
-  return (round | 1) + 1 + (sharing == detail::Sharing::kNextFree ? 1 : 0);
-}
-bool by_ticket(uint32_t round) { return round & 1; }
+/// A contiguous part of each loop, of which threads take indices from the front.
+class alignas(64) Run {
+ public:
+  /// Takes `count` of the `size` indices that it has in `round`. Returns how many were taken
+  /// before, or nothing where fewer are left; of a round that is over all are taken.
+  std::optional<int64_t> take(uint32_t round, int64_t size, int64_t count) {
+    uint64_t last = taken_.load(std::memory_order_acquire);
+    for (;;) {
+      const auto newer = static_cast<int32_t>(round - static_cast<uint32_t>(last >> 32));
+      const int64_t before = newer > 0 ? 0 : static_cast<uint32_t>(last);
+      if (newer < 0 || before + count > size) return std::nullopt;
+      const uint64_t now = uint64_t{round} << 32 | static_cast<uint32_t>(before + count);
+      if (taken_.compare_exchange_weak(last, now, std::memory_order_acq_rel)) return before;
+    }
+  }
+  void close(uint32_t round) {
+    taken_.store(uint64_t{round} << 32 | ~uint32_t{0}, std::memory_order_relaxed);
+  }
+
+ private:
+  std::atomic<uint64_t> taken_{0};  ///< the last round, and how many of its indices
+};
 
 /// Whether every thread runs a part of a loop: who sleeps comes too late.
 bool all_take_part() {
@@ -86,8 +104,8 @@ double measured_loop_seconds() {
 
 /// Threads that run loops together with the one that begins a loop. Each has a run of its own, of
 /// data that it may still have in its cache. Nobody waits long for a thread that has not come yet:
-/// the one that began the loop does its run too, so that a thread whose core something else uses
-/// delays a loop by little more than the part that it has already begun.
+/// others do its run too, so that a thread whose core something else uses delays a loop by little
+/// more than the part that it has already begun.
 class Pool {
  public:
   Pool() : threads_(library_threads()) {}
@@ -107,18 +125,15 @@ class Pool {
   }
 
   /// False, and nothing done, when another thread's loop is running.
-  bool run(const Loop& loop, detail::Sharing sharing) {
+  bool run(const Loop& loop) {
     const std::unique_lock lock(mutex_, std::try_to_lock);
     if (!lock) return false;
     start();
-    const uint32_t last = loop_.round.load(std::memory_order_relaxed);
-    const uint32_t round = next_round(last, sharing);
-    if (by_ticket(last)) ticket_.store(kClosed, std::memory_order_relaxed);
-    if (by_ticket(round)) ticket_.store(uint64_t{round} << 32, std::memory_order_release);
+    const uint32_t round = loop_.round.load(std::memory_order_relaxed) + 1;
     loop_.store(loop, round);
     loop_.round.notify_all();
     by_others_ += static_cast<uint32_t>(loop.n - take_part(loop, round, 0));
-    if (!by_ticket(round) && !others_are_done_soon())
+    if (loop.sharing == Sharing::kContiguous && !others_are_done_soon())
       for (int i = 1; i < threads_; ++i)
         by_others_ -= static_cast<uint32_t>(take_part(loop, round, i));
     for (uint32_t done; (done = done_.load(std::memory_order_acquire)) != by_others_;)
@@ -131,21 +146,21 @@ class Pool {
     if (static_cast<int>(workers_.size()) == threads_ - 1) return;
     const uint32_t round = loop_.round.load(std::memory_order_relaxed);
     runs_ = std::vector<Run>(threads_);
-    for (Run& run : runs_) run.taken.store(round, std::memory_order_relaxed);
+    for (Run& run : runs_) run.close(round);
     for (int i = 1; i < threads_; ++i) workers_.emplace_back(&Pool::work, this, i, round);
   }
 
   void stop() {
     stopping_.store(true, std::memory_order_relaxed);
     const uint32_t round = loop_.round.load(std::memory_order_relaxed);
-    loop_.round.store(next_round(round, detail::Sharing::kContiguous));
+    loop_.round.store(round + 1);
     loop_.round.notify_all();
     for (std::thread& worker : workers_) worker.join();
     workers_.clear();
     stopping_.store(false, std::memory_order_relaxed);
   }
 
-  // Who comes late takes nothing: of its own round every run is taken, and the ticket is void.
+  // Who comes late takes nothing: of its own round every run is taken.
   void work(int index, uint32_t round) {
     t_index = index;
     for (;;) {
@@ -173,48 +188,37 @@ class Pool {
     return false;
   }
 
-  /// Run `index`, or whatever indices are left. Returns how many of them the calling thread did.
+  /// Run `index`, or index by index whatever is left of it and of the others, as the loop is
+  /// shared. Returns how many indices the calling thread did.
   int64_t take_part(const Loop& loop, uint32_t round, int index) {
     const bool before = std::exchange(t_alone, true);
-    const int64_t did = by_ticket(round) ? take_indices(loop, round) : take_run(loop, round, index);
+    // Nobody waits for a thread without a run: what the loop refers to may be gone.
+    const int64_t runs = std::min<int64_t>(threads_, loop.n);
+    int64_t did = 0;
+    if (loop.sharing == Sharing::kContiguous)
+      did = index < runs ? take_run(loop, round, index, runs) : 0;
+    else
+      for (int64_t i = 0; i < runs; ++i) did += take_indices(loop, round, (index + i) % runs, runs);
     t_alone = before;
     return did;
   }
 
-  int64_t take_run(const Loop& loop, uint32_t round, int64_t index) {
-    // Nobody waits for a thread without a run: what the loop refers to may be gone.
-    const int64_t runs = std::min<int64_t>(threads_, loop.n);
-    if (index >= runs || !runs_[index].take(round)) return 0;
+  int64_t take_run(const Loop& loop, uint32_t round, int64_t index, int64_t runs) {
     const int64_t begin = index * loop.n / runs, end = (index + 1) * loop.n / runs;
+    if (!runs_[index].take(round, end - begin, end - begin)) return 0;
     loop.run(loop.body, begin, end);
     return end - begin;
   }
 
-  int64_t take_indices(const Loop& loop, uint32_t round) {
+  int64_t take_indices(const Loop& loop, uint32_t round, int64_t index, int64_t runs) {
+    const int64_t begin = index * loop.n / runs, end = (index + 1) * loop.n / runs;
     int64_t did = 0;
-    uint64_t ticket = ticket_.load(std::memory_order_acquire);
-    while (ticket >> 32 == round && static_cast<int64_t>(ticket & 0xffffffff) < loop.n) {
-      if (!ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel)) continue;
-      const auto i = static_cast<int64_t>(ticket & 0xffffffff);
-      loop.run(loop.body, i, i + 1);
+    while (const std::optional<int64_t> i = runs_[index].take(round, end - begin, 1)) {
+      loop.run(loop.body, begin + *i, begin + *i + 1);
       ++did;
-      ticket = ticket_.load(std::memory_order_acquire);
     }
     return did;
   }
-
-  /// A contiguous part of a loop.
-  struct alignas(64) Run {
-    std::atomic<uint32_t> taken{0};  ///< the last round in which it was
-
-    bool take(uint32_t round) {
-      uint32_t last = taken.load(std::memory_order_acquire);
-      return static_cast<int32_t>(round - last) > 0 &&
-             taken.compare_exchange_strong(last, round, std::memory_order_acq_rel);
-    }
-  };
-
-  static constexpr uint64_t kClosed = ~uint64_t{0};
 
   std::mutex mutex_;  ///< held while a loop runs
   std::vector<std::thread> workers_;
@@ -226,8 +230,7 @@ class Pool {
 
   // Each in a cache line of its own: they are polled.
   SharedLoop loop_;
-  alignas(64) std::atomic<uint32_t> done_{0};          ///< indices that other threads have done
-  alignas(64) std::atomic<uint64_t> ticket_{kClosed};  ///< the round, and the next index to take
+  alignas(64) std::atomic<uint32_t> done_{0};  ///< indices that other threads have done
 };
 
 Pool& pool() {
@@ -253,7 +256,7 @@ SerialSection::~SerialSection() {
 }
 
 void detail::run_loop(int64_t n, Sharing sharing, LoopBody run, const BodyWords& body) {
-  if (!pool().run({n, run, body}, sharing)) run(body, 0, n);
+  if (!pool().run({n, sharing, run, body})) run(body, 0, n);
 }
 
 }  // namespace axl

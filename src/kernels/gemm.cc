@@ -4,6 +4,8 @@
 #include <array>
 
 #include "axl/base/parallel.h"
+#include "axl/kernels/elementwise.h"
+#include "axl/tensor/arena.h"
 #include "row_kernels.h"
 
 namespace axl {
@@ -17,8 +19,15 @@ constexpr int64_t kFewRows = 64;
 constexpr std::array<int64_t, 6> kTileCounts = {24, 12, 8, 4, 2, 1};
 constexpr int64_t kTileMultiple = 16;  // rows and columns that one register block covers
 
+// A sum over many rows of A and B into a small C, as a gradient of weights is, is made in two
+// halves. The threads of each then read only that half of the rows, much of which they have written
+// themselves and may still have in a cache. With less of A and B, writing a second C and adding it
+// costs too much.
+constexpr double kMinOperandsPerC = 4;
+
 struct Grid {
   int64_t rows, cols;
+  int64_t count() const { return rows * cols; }
 };
 
 // The grid of `count` tiles with the smallest tile perimeter, so that each tile reads least.
@@ -37,12 +46,12 @@ Grid best_grid(int64_t count, int64_t m, int64_t n) {
 }
 
 // Depends on the shape alone: thread counts must not change results.
-Grid tile_grid(int64_t m, int64_t n, int64_t k) {
+Grid tile_grid(int64_t m, int64_t n, int64_t k, int64_t most = kTileCounts.front()) {
   const double flops = 2.0 * m * n * k, least = m < kFewRows ? kMinTileFlopsOfFew : kMinTileFlops;
   for (int64_t count : kTileCounts) {
-    if (flops / count < least && count > 1) continue;
+    if (count > most || (flops / count < least && count > 1)) continue;
     const Grid grid = best_grid(count, m, n);
-    if (grid.rows * grid.cols == count) return grid;
+    if (grid.count() == count) return grid;
   }
   return {1, 1};
 }
@@ -51,6 +60,42 @@ int64_t tile_edge(int64_t i, int64_t tiles, int64_t extent) {
   if (i == tiles) return extent;
   return std::min(extent, i * extent / tiles / kTileMultiple * kTileMultiple);
 }
+
+/// C = alpha · op(A) · op(B), or C += …: a product, or a part of one.
+struct Product {
+  Trans ta;
+  ConstMat a;
+  Trans tb;
+  ConstMat b;
+  Mat c;
+  Write write;
+  float alpha;
+
+  int64_t depth() const { return ta == Trans::kNo ? a.cols : a.rows; }
+
+  /// Tile i of C.
+  Product tile(Grid grid, int64_t i) const {
+    const int64_t r = i / grid.cols, q = i % grid.cols;
+    const int64_t r0 = tile_edge(r, grid.rows, c.rows), q0 = tile_edge(q, grid.cols, c.cols);
+    const int64_t rows = tile_edge(r + 1, grid.rows, c.rows) - r0;
+    const int64_t cols = tile_edge(q + 1, grid.cols, c.cols) - q0;
+    Product p = *this;
+    p.a = ta == Trans::kNo ? a.row_range(r0, rows) : a.col_range(r0, rows);
+    p.b = tb == Trans::kNo ? b.col_range(q0, cols) : b.row_range(q0, cols);
+    p.c = c.row_range(r0, rows).col_range(q0, cols);
+    return p;
+  }
+
+  /// Terms [begin, begin + count) of each sum.
+  Product terms(int64_t begin, int64_t count) const {
+    Product p = *this;
+    p.a = ta == Trans::kNo ? a.col_range(begin, count) : a.row_range(begin, count);
+    p.b = tb == Trans::kNo ? b.row_range(begin, count) : b.col_range(begin, count);
+    return p;
+  }
+
+  void multiply() const { gemm_serial(ta, a, tb, b, c, write, alpha); }
+};
 
 void check_shapes(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c) {
   AXL_CHECK((ta == Trans::kNo ? a.rows : a.cols) == c.rows);
@@ -73,6 +118,39 @@ void assign_zero(Mat c) {
 
 bool has_few_rows(Trans ta, Trans tb, Mat c, float alpha) {
   return ta == Trans::kNo && tb == Trans::kYes && c.rows <= detail::few_rows() && alpha == 1.0f;
+}
+
+void multiply_in_tiles(const Product& p) {
+  const Grid grid = tile_grid(p.c.rows, p.c.cols, p.depth());
+  const bool few = p.c.rows < kFewRows && p.ta == Trans::kNo && p.tb == Trans::kYes;
+  parallel_for_dynamic(grid.count(), [&](int64_t i) {
+    const Product tile = p.tile(grid, i);
+    if (few) fetch(tile.b);
+    tile.multiply();
+  });
+}
+
+bool is_summed_in_halves(const Product& p) {
+  const double m = p.c.rows, n = p.c.cols, k = p.depth();
+  return p.ta == Trans::kYes && p.tb == Trans::kNo &&
+         2 * m * n * k >= kTileCounts.front() * kMinTileFlops &&
+         (m + n) * k >= kMinOperandsPerC * m * n;
+}
+
+void multiply_in_halves(const Product& p) {
+  thread_local Buffer room;
+  const size_t bytes = sizeof(float) * p.c.rows * p.c.cols;
+  if (room.bytes() < bytes) room = Buffer(bytes);
+  const int64_t middle = p.depth() / 2;
+  const Product first = p.terms(0, middle);
+  Product second = p.terms(middle, p.depth() - middle);
+  second.c = Mat(room.floats(), p.c.rows, p.c.cols, p.c.cols);
+  second.write = Write::kAssign;
+  const Grid grid = tile_grid(p.c.rows, p.c.cols, middle, kTileCounts.front() / 2);
+  parallel_for_dynamic(2 * grid.count(), [&](int64_t i) {
+    (i < grid.count() ? first : second).tile(grid, i % grid.count()).multiply();
+  });
+  add(second.c, p.c);
 }
 
 }  // namespace
@@ -121,20 +199,9 @@ void gemm(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write, float 
     });
     return;
   }
-  const Grid grid = tile_grid(c.rows, c.cols, k);
-  const bool few = c.rows < kFewRows && ta == Trans::kNo && tb == Trans::kYes;
-  const auto multiply_tile = [&](int64_t tile) {
-    const int64_t r = tile / grid.cols, q = tile % grid.cols;
-    const int64_t r0 = tile_edge(r, grid.rows, c.rows), rn = tile_edge(r + 1, grid.rows, c.rows);
-    const int64_t q0 = tile_edge(q, grid.cols, c.cols), qn = tile_edge(q + 1, grid.cols, c.cols);
-    const ConstMat at = ta == Trans::kNo ? a.row_range(r0, rn - r0) : a.col_range(r0, rn - r0);
-    const ConstMat bt = tb == Trans::kNo ? b.col_range(q0, qn - q0) : b.row_range(q0, qn - q0);
-    if (few) fetch(bt);
-    gemm_serial(ta, at, tb, bt, c.row_range(r0, rn - r0).col_range(q0, qn - q0), write, alpha);
-  };
-  const int64_t tiles = grid.rows * grid.cols;
-  if (tiles == 1) return multiply_tile(0);
-  parallel_for_dynamic(tiles, multiply_tile);
+  const Product product{ta, a, tb, b, c, write, alpha};
+  if (is_summed_in_halves(product)) return multiply_in_halves(product);
+  multiply_in_tiles(product);
 }
 
 }  // namespace axl

@@ -40,7 +40,7 @@ class SerialSection {
 };
 
 namespace detail {
-enum class Sharing { kContiguous, kNextFree };
+enum class Sharing : uint32_t { kContiguous, kNextFree };
 
 /// What a loop runs reaches the other threads in one cache line: small bodies as copies of
 /// themselves, so that these need not fetch them from the memory of the thread that began.
@@ -95,7 +95,8 @@ void parallel_for(int64_t n, const Body& body) {
   detail::parallel_loop(n, detail::Sharing::kContiguous, detail::Indices<Body>{body});
 }
 
-/// The same for bodies of unequal cost: threads take the next index when they are free.
+/// The same for bodies of unequal cost: a thread takes its run index by index, and then what is
+/// left of the others'.
 template <class Body>
 void parallel_for_dynamic(int64_t n, const Body& body) {
   detail::parallel_loop(n, detail::Sharing::kNextFree, detail::Indices<Body>{body});
