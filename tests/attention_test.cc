@@ -131,7 +131,7 @@ TEST_P(Attention, MatchesDouble) {
       Matrix lse(c.queries, c.heads.heads);
       for (Matrix* m : {&k, &v}) round_to_halves(*m);
       std::fill(out.values.begin(), out.values.end(), 7.0f);
-      std::vector<float> scratch(attention_scratch(c.keys));
+      std::vector<float> scratch(attention_scratch(c.keys, kWidth));
       const int64_t size = kWidth / c.heads.heads;
       std::vector<double> row;
       for (int64_t head = 0; head < c.heads.heads; ++head) {
@@ -157,7 +157,7 @@ TEST_P(Attention, AContinuedQueryMatchesDoubleAtOddWidths) {
           Matrix q = random_matrix(1, d, d), k = random_matrix(keys, d, d + 1);
           Matrix v = random_matrix(keys, d, d + 2), out(1, d), lse(1, 1);
           for (Matrix* m : {&k, &v}) round_to_halves(*m);
-          std::vector<float> scratch(attention_scratch(keys));
+          std::vector<float> scratch(attention_scratch(keys, d));
           const AttentionHeads last{.heads = 1, .query_begin = keys, .window = window};
           attend(how, last, 0, q.view(), k.view(), v.view(), out.view(), lse.view(),
                  scratch.data());
@@ -185,7 +185,7 @@ TEST_P(Attention, AContinuedQueryIsTheSameWithAndWithoutOthers) {
       Matrix q = random_matrix(c.queries, kWidth, 1), k = random_matrix(c.keys, kWidth, 2);
       Matrix v = random_matrix(c.keys, kWidth, 3), lse(c.queries, c.heads.heads);
       Matrix together(c.queries, kWidth), alone(1, kWidth), lse_alone(1, c.heads.heads);
-      std::vector<float> scratch(attention_scratch(c.keys));
+      std::vector<float> scratch(attention_scratch(c.keys, kWidth));
       const int64_t size = kWidth / c.heads.heads;
       for (int64_t head = 0; head < c.heads.heads; ++head) {
         const Mat keys = of_head(k, c, head), values = of_head(v, c, head);
@@ -214,7 +214,7 @@ TEST_P(Attention, WhatAQueryMayNotSeeChangesNothingBitForBit) {
       Matrix q = random_matrix(c.queries, kWidth, 1), k = random_matrix(c.keys, kWidth, 2);
       Matrix v = random_matrix(c.keys, kWidth, 3), lse(c.queries, c.heads.heads);
       Matrix before(c.queries, kWidth), after(c.queries, kWidth);
-      std::vector<float> scratch(attention_scratch(c.keys));
+      std::vector<float> scratch(attention_scratch(c.keys, kWidth));
       const auto attend_all = [&](Matrix& out) {
         for (int64_t head = 0; head < c.heads.heads; ++head)
           attend(how, c.heads, head, q.view(), of_head(k, c, head), of_head(v, c, head), out.view(),
@@ -244,7 +244,7 @@ TEST_P(Attention, BackwardMatchesDifferences) {
     Matrix out(c.queries, kWidth), lse(c.queries, heads);
     Matrix dq(c.queries, kWidth), dk(c.keys, kWidth), dv(c.keys, kWidth);
     for (Matrix* m : {&dq, &dk, &dv}) std::fill(m->values.begin(), m->values.end(), 9.0f);
-    std::vector<float> scratch(attention_scratch(c.keys));
+    std::vector<float> scratch(attention_scratch(c.keys, kWidth));
     for (int64_t head = 0; head < heads; ++head) {
       for (int64_t block = 0; block * kQueryBlock < c.queries; ++block)
         attention_head(c.heads, head, block, q.view(), of_head(k, c, head), of_head(v, c, head),

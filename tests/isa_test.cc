@@ -83,7 +83,7 @@ TEST(Isa, KernelsRunTheLoopsThatWereChosen) {
   RowKernels kernels = kAvx2RowKernels;
   Matrix x = random_matrix(4, 8, 1), y = random_matrix(4, 8, 2), z = random_matrix(4, 16, 3);
   Matrix gain = random_matrix(1, 8, 4), sums = random_matrix(1, 8, 5), partials(kPartials, 8);
-  std::vector<float> floats(attention_scratch(64));
+  std::vector<float> floats(attention_scratch(64, 8));
   const std::vector<int32_t> ids(4, 1);
   const RopeTable angles{x.view().col_range(0, 4), y.view().col_range(0, 4)};
   const float* views[] = {x.view().row(0)};
@@ -124,6 +124,16 @@ TEST(Isa, KernelsRunTheLoopsThatWereChosen) {
   EXPECT_RUNS(softmax_backward,
               attention_head_backward(heads, 0, x.view(), x.view(), x.view(), lse.view(), y.view(),
                                       dq.view(), dk.view(), dv.view(), floats.data()));
+  // Products of attention go by a table of their own, which comes with the other.
+  static const BlockKernels kCountedBlocks{
+      .multiply = [](const BlockProduct& p) { ++calls, kAvx2BlockKernels.multiply(p); },
+      .transpose = kAvx2BlockKernels.transpose};
+  kernels.blocks = &kCountedBlocks;
+  expect_called("blocks", [&] {
+    attention_head(heads, 0, 0, x.view(), x.view(), x.view(), y.view(), lse.view(), floats.data());
+  });
+  EXPECT_EQ(kAvx2RowKernels.blocks, &kAvx2BlockKernels);
+  EXPECT_EQ(kAvx512RowKernels.blocks, &kAvx512BlockKernels);
   const auto continue_from = [&]<class T>(MatrixView<T> keys) {
     continue_attention_head<T>({.heads = 1, .query_begin = 3}, 0, 0, x.view().row_range(0, 1), keys,
                                keys, y.view(), lse.view(), floats.data());

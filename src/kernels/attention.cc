@@ -90,9 +90,32 @@ void continue_tile(const AttentionHeads& a, int64_t first_query, ConstMat q, Mat
   weighted_sums({scores.data, keys, q.rows}, v.row_range(begin, keys), out);
 }
 
+// C = op(A) · B, or C += ….
+void multiply(Trans ta, ConstMat a, ConstMat b, Mat c, Write write, Precision precision) {
+  if (precision == Precision::kBf16)
+    return gemm_serial(ta, a, Trans::kNo, b, c, write, 1.0f, precision);
+  const bool transposed = ta == Trans::kYes;
+  row_kernels().blocks->multiply({a.data, transposed ? 1 : a.stride, transposed ? a.stride : 1,
+                                  b.data, b.stride, c.data, c.stride, c.rows, c.cols,
+                                  transposed ? a.rows : a.cols, 1.0f, write == Write::kAdd});
+}
+
+// C = scale · A · Bᵀ; room for Bᵀ.
+void multiply_transposed(ConstMat a, ConstMat b, float scale, Mat c, float* room,
+                         Precision precision) {
+  if (precision == Precision::kBf16)
+    return gemm_serial(Trans::kNo, a, Trans::kYes, b, c, Write::kAssign, scale, precision);
+  const BlockKernels& blocks = *row_kernels().blocks;
+  blocks.transpose(b.data, b.stride, b.rows, b.cols, room, b.rows);
+  blocks.multiply(
+      {a.data, a.stride, 1, room, b.rows, c.data, c.stride, c.rows, c.cols, a.cols, scale, false});
+}
+
 }  // namespace
 
-int64_t attention_scratch(int64_t keys) { return 2 * kQueryBlock * keys; }
+int64_t attention_scratch(int64_t keys, int64_t head_size) {
+  return (2 * kQueryBlock + head_size) * keys;
+}
 
 void attention_head(const AttentionHeads& a, int64_t head, int64_t block, ConstMat q, ConstMat k,
                     ConstMat v, Mat out, Mat lse, float* scratch) {
@@ -105,13 +128,13 @@ void attention_head(const AttentionHeads& a, int64_t head, int64_t block, ConstM
   const Mat scores(scratch, count, keys);
 
   const float scale = 1.0f / std::sqrt(static_cast<float>(qh.cols));
-  gemm_serial(Trans::kNo, qh, Trans::kYes, kh, scores, Write::kAssign, scale, a.precision);
+  multiply_transposed(qh, kh, scale, scores, scratch + count * keys, a.precision);
   for (int64_t i = 0; i < count; ++i) {
     const Visible v = range.of(begin + i);
     lse(begin + i, head) = v.end > 0 ? softmax_row(scores.row(i), v, keys) : 0.0f;
     if (v.end == 0) std::fill_n(scores.row(i), keys, 0.0f);
   }
-  gemm_serial(Trans::kNo, scores, Trans::kNo, vh, oh, Write::kAssign, 1.0f, a.precision);
+  multiply(Trans::kNo, scores, vh, oh, Write::kAssign, a.precision);
   for (int64_t i = 0; i < count; ++i)  // 0 · v could be −0
     if (a.visible(begin + i, k.rows) == 0) std::fill_n(oh.row(i), oh.cols, 0.0f);
 }
@@ -150,22 +173,21 @@ void attention_head_backward(const AttentionHeads& a, int64_t head, ConstMat q, 
     const ConstMat doh = head_columns(d_out, head, a.heads).row_range(begin, count);
     const Mat dqh = head_columns(dq, head, a.heads).row_range(begin, count);
     const Mat p(scratch, count, keys), dp(scratch + count * keys, count, keys);
+    float* room = scratch + 2 * count * keys;
 
     const float scale = 1.0f / std::sqrt(static_cast<float>(qh.cols));
-    gemm_serial(Trans::kNo, qh, Trans::kYes, kh, p, Write::kAssign, scale, a.precision);
-    gemm_serial(Trans::kNo, doh, Trans::kYes, vh, dp, Write::kAssign, 1.0f, a.precision);
+    multiply_transposed(qh, kh, scale, p, room, a.precision);
+    multiply_transposed(doh, vh, 1.0f, dp, room, a.precision);
     for (int64_t i = 0; i < count; ++i) {
       probabilities_again(p.row(i), lse(begin + i, head), range.of(begin + i), keys);
     }
-    gemm_serial(Trans::kYes, p, Trans::kNo, doh, dv_head.row_range(range.begin, keys), Write::kAdd,
-                1.0f, a.precision);
+    multiply(Trans::kYes, p, doh, dv_head.row_range(range.begin, keys), Write::kAdd, a.precision);
     // ds = p · (dp − Σ p·dp) · scale, over dp. The sum equals d_out·out, but taken this way it
     // cancels exactly where a query sees a single key.
     for (int64_t i = 0; i < count; ++i)
       row_kernels().softmax_backward(p.row(i), dp.row(i), scale, keys);
-    gemm_serial(Trans::kNo, dp, Trans::kNo, kh, dqh, Write::kAssign, 1.0f, a.precision);
-    gemm_serial(Trans::kYes, dp, Trans::kNo, qh, dk_head.row_range(range.begin, keys), Write::kAdd,
-                1.0f, a.precision);
+    multiply(Trans::kNo, dp, kh, dqh, Write::kAssign, a.precision);
+    multiply(Trans::kYes, dp, qh, dk_head.row_range(range.begin, keys), Write::kAdd, a.precision);
   }
 }
 

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "block_kernels.h"
+
 /// The inner loops of all element-wise kernels: each over n floats in a row, on the calling thread.
 /// row_kernels.cc is compiled once per instruction set; which of them runs is chosen at run time.
 /// Nothing here may be defined inline: whoever includes it would share it with code compiled for
@@ -19,6 +21,8 @@ using HalfRows = RowsOf<uint16_t>;
 
 struct RowKernels {
   const char* isa;  ///< what the functions were compiled for, said by the compiler's own macros
+
+  const BlockKernels* blocks;
 
   /// y += x.
   void (*add)(const float* x, float* y, int64_t n);

@@ -156,7 +156,7 @@ void Activations::plan_scratch(Arena& arena, const ModelConfig& c) {
   const int64_t d = c.d_model, f = c.d_ff, scales = c.n_scales();
   scratch.normed = arena.matrix(max_rows_, d);
   scratch.d_normed = arena.matrix(max_rows_, d);  // cross-scale blocks use it in forward too
-  scratch.attention = arena.matrix(max_threads(), attention_scratch(c.max_seq_len));
+  scratch.attention = arena.matrix(max_threads(), attention_scratch(c.max_seq_len, c.head_size()));
   if (mode_ == Mode::kInference) {
     scratch.d_branch = arena.matrix(max_rows_, d);
     scratch.act = arena.matrix(max_rows_, f);

@@ -34,12 +34,12 @@ struct AttentionHeads {
 /// Queries handled together: their scores, [kQueryBlock, keys], stay in a core's cache.
 inline constexpr int64_t kQueryBlock = 64;
 
-/// Floats of scratch that one thread needs for `keys` keys.
-int64_t attention_scratch(int64_t keys);
+/// Floats of scratch that one thread needs for `keys` keys of one head.
+int64_t attention_scratch(int64_t keys, int64_t head_size);
 
 /// One head on the calling thread, queries [block · kQueryBlock, …) alone, of q and out [n, D] and
 /// that head's own k and v [m, head_size].
-/// scratch: attention_scratch(k.rows) floats of this thread's own.
+/// scratch: attention_scratch(k.rows, head_size) floats of this thread's own.
 void attention_head(const AttentionHeads& a, int64_t head, int64_t block, ConstMat q, ConstMat k,
                     ConstMat v, Mat out, Mat lse, float* scratch);
 

@@ -37,7 +37,7 @@ struct Scratch {
   Mat d_gate_up;   ///< [R, 2F]
   Mat d_qkv;       ///< [R, 3D]; cross-scale attention keeps dq [R, D] and dkv [R, 2D] in it
   Mat partials;    ///< [kPartials, max(D, S·S·D)]
-  Mat attention;   ///< [threads, attention_scratch(keys)]
+  Mat attention;   ///< [threads, attention_scratch(keys, head size)]
 
   /// Of what a forward pass needs, rows [begin, begin + count) of each.
   Scratch row_range(int64_t begin, int64_t count) const;

@@ -1,0 +1,81 @@
+#pragma once
+
+// Registers of floats, for files that are compiled once per instruction set (see CMakeLists.txt).
+// Such code calls nothing but itself and the compiler's builtins: an inline function or a template
+// of any header would be shared with the rest of the program, and the linker could keep the copy
+// that only some CPUs can run. What is here is each file's own.
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512CD__) && \
+    defined(__AVX512DQ__) && defined(__AVX512VL__)
+#define AXL_ISA "avx512"
+#define AXL_LANES 16
+#elif defined(__AVX2__) && defined(__FMA__) && !defined(__AVX512F__)
+#define AXL_ISA "avx2"
+#define AXL_LANES 8
+#else
+#error "this file must be compiled for AVX2 or for AVX-512"
+#endif
+
+namespace axl {
+namespace {
+
+constexpr int kLanes = AXL_LANES;  // floats in a register
+using Vector = float __attribute__((vector_size(kLanes * sizeof(float))));
+
+inline Vector load(const float* p) {
+  Vector v;
+  __builtin_memcpy(&v, p, sizeof(v));
+  return v;
+}
+inline void store(Vector v, float* p) { __builtin_memcpy(p, &v, sizeof(v)); }
+
+constexpr int kToNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+
+// "Some" are the first lanes of a register, fewer than all; the others are 0, or stay.
+#if AXL_LANES == 16
+inline Vector load(const uint16_t* halves) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(halves)));
+}
+inline __mmask16 first_lanes(int64_t count) { return static_cast<__mmask16>((1 << count) - 1); }
+inline Vector load_some(const float* p, int64_t count) {
+  return _mm512_maskz_loadu_ps(first_lanes(count), p);
+}
+inline Vector load_some(const uint16_t* halves, int64_t count) {
+  return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first_lanes(count), halves));
+}
+inline void store_some(Vector v, float* p, int64_t count) {
+  _mm512_mask_storeu_ps(p, first_lanes(count), v);
+}
+inline void store_halves(Vector v, uint16_t* p) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, kToNearest));
+}
+#else
+inline Vector load(const uint16_t* halves) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(halves)));
+}
+inline __m256i first_lanes(int64_t count) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)),
+                            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+inline Vector load_some(const float* p, int64_t count) {
+  return _mm256_maskload_ps(p, first_lanes(count));
+}
+inline Vector load_some(const uint16_t* halves, int64_t count) {
+  uint16_t some[kLanes] = {};
+  for (int64_t i = 0; i < count; ++i) some[i] = halves[i];
+  return load(some);
+}
+inline void store_some(Vector v, float* p, int64_t count) {
+  _mm256_maskstore_ps(p, first_lanes(count), v);
+}
+inline void store_halves(Vector v, uint16_t* p) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v, kToNearest));
+}
+#endif
+
+}  // namespace
+}  // namespace axl
