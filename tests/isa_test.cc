@@ -53,7 +53,7 @@ TEST(Isa, EveryTableHasLoopsOfItsOwn) {
   std::set<const void*> loops;
   for (const RowKernels* k : kBoth) {
     const void* functions[(sizeof(RowKernels) - sizeof k->isa) / sizeof(void*)];
-    std::memcpy(functions, &k->add, sizeof functions);
+    std::memcpy(functions, &k->blocks, sizeof functions);
     for (const void* f : functions) EXPECT_TRUE(f && loops.insert(f).second) << k->isa;
   }
 }
