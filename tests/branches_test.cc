@@ -51,7 +51,7 @@ struct Memory {
     for (Mat* m : {&scratch.normed, &scratch.d_normed, &scratch.d_branch})
       *m = arena.matrix(kFewRows, kD);
     scratch.act = arena.matrix(kFewRows, kF);
-    scratch.attention = arena.matrix(max_threads(), attention_scratch(kCapacity));
+    scratch.attention = arena.matrix(max_threads(), attention_scratch(kCapacity, kD));
   }
 };
 
