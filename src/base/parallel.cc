@@ -190,32 +190,29 @@ class Pool {
 
   /// Run `index`, or index by index whatever is left of it and of the others, as the loop is
   /// shared. Returns how many indices the calling thread did.
-  int64_t take_part(const Loop& loop, uint32_t round, int index) {
-    const bool before = std::exchange(t_alone, true);
+  int64_t take_part(const Loop& loop, uint32_t round, int64_t index) {
     // Nobody waits for a thread without a run: what the loop refers to may be gone.
     const int64_t runs = std::min<int64_t>(threads_, loop.n);
+    const bool before = std::exchange(t_alone, true);
     int64_t did = 0;
-    if (loop.sharing == Sharing::kContiguous)
-      did = index < runs ? take_run(loop, round, index, runs) : 0;
-    else
-      for (int64_t i = 0; i < runs; ++i) did += take_indices(loop, round, (index + i) % runs, runs);
+    if (loop.sharing == Sharing::kNextFree)
+      for (int64_t i = 0; i < runs; ++i) did += take_run(loop, round, (index + i) % runs, runs);
+    else if (index < runs)
+      did = take_run(loop, round, index, runs);
     t_alone = before;
     return did;
   }
 
+  /// Run `index`: whole, or as many of its indices as others leave.
   int64_t take_run(const Loop& loop, uint32_t round, int64_t index, int64_t runs) {
-    const int64_t begin = index * loop.n / runs, end = (index + 1) * loop.n / runs;
-    if (!runs_[index].take(round, end - begin, end - begin)) return 0;
-    loop.run(loop.body, begin, end);
-    return end - begin;
-  }
-
-  int64_t take_indices(const Loop& loop, uint32_t round, int64_t index, int64_t runs) {
-    const int64_t begin = index * loop.n / runs, end = (index + 1) * loop.n / runs;
+    const int64_t first = index * loop.n / runs, size = (index + 1) * loop.n / runs - first;
+    const int64_t count = loop.sharing == Sharing::kContiguous ? size : 1;
     int64_t did = 0;
-    while (const std::optional<int64_t> i = runs_[index].take(round, end - begin, 1)) {
-      loop.run(loop.body, begin + *i, begin + *i + 1);
-      ++did;
+    while (did < size) {
+      const std::optional<int64_t> taken = runs_[index].take(round, size, count);
+      if (!taken) break;
+      loop.run(loop.body, first + *taken, first + *taken + count);
+      did += count;
     }
     return did;
   }

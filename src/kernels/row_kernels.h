@@ -22,7 +22,7 @@ using HalfRows = RowsOf<uint16_t>;
 struct RowKernels {
   const char* isa;  ///< what the functions were compiled for, said by the compiler's own macros
 
-  const BlockKernels* blocks;
+  const BlockKernels* blocks;  ///< for the same instruction set
 
   /// y += x.
   void (*add)(const float* x, float* y, int64_t n);
