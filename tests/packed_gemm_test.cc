@@ -138,23 +138,24 @@ TEST(PackedProducts, IntegersGiveTheSameBitsOnEveryInstructionSet) {
   const auto sets = detail::packed_products();
   if (sets.size() < 2) GTEST_SKIP() << "this CPU has AVX2 alone";
   for (ElementType type : {ElementType::kQ8_0, ElementType::kQ4_K, ElementType::kQ6_K}) {
-    Coded w(type, 16, 1024, 5);
-    Matrix x = random_matrix(13, 1024, 6);
-    detail::ActivationBlock blocks[13 * 4];
-    for (int64_t r = 0; r < 13; ++r)
+    constexpr int64_t kRows = 29, kColumns = 48;  // tiles of every size, panels alone and in pairs
+    Coded w(type, kColumns, 1024, 5);
+    Matrix x = random_matrix(kRows, 1024, 6);
+    detail::ActivationBlock blocks[kRows * 4];
+    for (int64_t r = 0; r < kRows; ++r)
       detail::quantize_activations(x.view().row(r), 1024, blocks + 4 * r);
     const auto product = [&](const detail::PackedProducts& set) {
       const detail::PackedProducts::Coded& of = type == ElementType::kQ8_0   ? set.q8_0
                                                 : type == ElementType::kQ4_K ? set.q4_k
                                                                              : set.q6_k;
-      const int64_t bytes = of.panel_bytes(1024), panels = 16 / set.panel_rows;
+      const int64_t bytes = of.panel_bytes(1024), panels = kColumns / set.panel_rows;
       const Buffer room(panels * bytes);
       auto* first = static_cast<std::byte*>(room.data());
       for (int64_t i = 0; i < panels; ++i)
         of.pack(w.matrix.row(i * set.panel_rows), w.matrix.row_bytes(), set.panel_rows, 1024,
                 first + i * bytes);
-      std::vector<float> y(13 * 16);
-      of.multiply({first, 16, 1024, blocks, 13, y.data(), 16, false});
+      std::vector<float> y(kRows * kColumns);
+      of.multiply({first, kColumns, 1024, blocks, kRows, y.data(), kColumns, false});
       return y;
     };
     EXPECT_EQ(product(sets[0]), product(sets[1])) << element_format(type).name;

@@ -178,74 +178,106 @@ AXL_INLINE void prefetch_after(const Panel& w, int64_t b) {
   for (int64_t i = 0; i < kBlockBytes; i += 64) _mm_prefetch(from + i, _MM_HINT_T0);
 }
 
-/// Adds block b: row j's piece of x is x[j · x_stride].
-template <class Panel, int kXRows>
-AXL_INLINE void add_block(const Panel& w, int64_t b, const ActivationBlock* x, int64_t x_stride,
-                          Floats (&sums)[kXRows]) {
+/// Adds block b of each panel: row j's piece of x is x[j · x_stride].
+template <class Panel, int kPanels, int kXRows>
+AXL_INLINE void add_block(const Panel (&w)[kPanels], int64_t b, const ActivationBlock* x,
+                          int64_t x_stride, Floats (&sums)[kPanels][kXRows]) {
   constexpr int kGroups = 8 / Panel::kScales;  // of four neighbours that share a scale
 #pragma GCC unroll 2
   for (int half = 0; half < Panel::kScales; ++half) {
-    Ints dots[kXRows];
-#pragma GCC unroll 8
-    for (int j = 0; j < kXRows; ++j) dots[j] = start(w, x[j * x_stride], b, half);
-#pragma GCC unroll 8
-    for (int g = kGroups * half; g < kGroups * (half + 1); g += Panel::kNarrowGroups) {
-      Ints narrow[kXRows];
-#pragma GCC unroll 8
-      for (int k = g; k < g + Panel::kNarrowGroups; ++k) {
-        const auto c = codes(w, b, k);
-#pragma GCC unroll 8
-        for (int j = 0; j < kXRows; ++j)
-          narrow[j] = dot(k == g ? narrowed(dots[j]) : narrow[j], c,
-                          four_of(x[j * x_stride].q + b % 8 * 32 + 4 * k));
-      }
-#pragma GCC unroll 8
-      for (int j = 0; j < kXRows; ++j) dots[j] = add_narrow(dots[j], narrow[j]);
-    }
-    const Floats s = scale(w, b, half);
+    Ints dots[kPanels][kXRows], narrow[kPanels][kXRows];
 #pragma GCC unroll 8
     for (int j = 0; j < kXRows; ++j)
-      sums[j] = add_products(sums[j], floats(dots[j]),
-                             times(s, all_floats(x[j * x_stride].scale[b % 8])));
+#pragma GCC unroll 2
+      for (int i = 0; i < kPanels; ++i) dots[i][j] = start(w[i], x[j * x_stride], b, half);
+#pragma GCC unroll 8
+    for (int g = 0; g < kGroups; ++g) {
+      const int k = kGroups * half + g;
+      const bool is_first = g % Panel::kNarrowGroups == 0;
+      decltype(codes(w[0], b, k)) c[kPanels];
+#pragma GCC unroll 2
+      for (int i = 0; i < kPanels; ++i) c[i] = codes(w[i], b, k);
+#pragma GCC unroll 8
+      for (int j = 0; j < kXRows; ++j) {
+        const Ints four = four_of(x[j * x_stride].q + b % 8 * 32 + 4 * k);
+#pragma GCC unroll 2
+        for (int i = 0; i < kPanels; ++i) {
+          narrow[i][j] = dot(is_first ? narrowed(dots[i][j]) : narrow[i][j], c[i], four);
+          if ((g + 1) % Panel::kNarrowGroups == 0)
+            dots[i][j] = add_narrow(dots[i][j], narrow[i][j]);
+        }
+      }
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < kPanels; ++i) {
+      const Floats s = scale(w[i], b, half);
+#pragma GCC unroll 8
+      for (int j = 0; j < kXRows; ++j)
+        sums[i][j] = add_products(sums[i][j], floats(dots[i][j]),
+                                  times(s, all_floats(x[j * x_stride].scale[b % 8])));
+    }
   }
   if constexpr (Panel::kHasMinima) {
-    const Floats m = minimum(w, b);
+#pragma GCC unroll 2
+    for (int i = 0; i < kPanels; ++i) {
+      const Floats m = minimum(w[i], b);
 #pragma GCC unroll 8
-    for (int j = 0; j < kXRows; ++j)
-      sums[j] = less_products(sums[j], m, all_floats(x[j * x_stride].sum[b % 8]));
+      for (int j = 0; j < kXRows; ++j)
+        sums[i][j] = less_products(sums[i][j], m, all_floats(x[j * x_stride].sum[b % 8]));
+    }
   }
 }
 
-/// kXRows rows of x from row r on with one panel, whose first row gives column n of y.
-template <class Panel, int kXRows>
-AXL_TARGET static void multiply_panel(const std::byte* panel, const CodedProduct& p, int64_t n,
-                                      int64_t r) {
-  const Panel w = Panel::at(panel);
+/// kXRows rows of x from row r on with kPanels panels, whose first row gives column n of y.
+template <class Panel, int kPanels, int kXRows>
+AXL_TARGET static void multiply_tile(const std::byte* panels, const CodedProduct& p, int64_t n,
+                                     int64_t r) {
   const int64_t blocks = blocks_in(p.cols), x_stride = pieces_in(p.cols);
   const ActivationBlock* x = p.x + r * x_stride;
-  Floats sums[kXRows];
+  Panel w[kPanels];
+  Floats sums[kPanels][kXRows];
+#pragma GCC unroll 2
+  for (int i = 0; i < kPanels; ++i) {
+    w[i] = Panel::at(panels + i * Panel::bytes(p.cols));
 #pragma GCC unroll 8
-  for (int j = 0; j < kXRows; ++j) sums[j] = all_floats(0);
-  for (int64_t b = 0; b < blocks; ++b) {
-    if constexpr (kXRows > 1 || Panel::kAskAlways) prefetch_after(w, b);
-    add_block<Panel>(w, b, x + b / 8, x_stride, sums);
+    for (int j = 0; j < kXRows; ++j) sums[i][j] = all_floats(0);
   }
-  float* y = p.y + r * p.y_stride + n;
+  for (int64_t b = 0; b < blocks; ++b) {
+    if constexpr (kXRows > 1 || Panel::kAskAlways)
+#pragma GCC unroll 2
+      for (int i = 0; i < kPanels; ++i) prefetch_after(w[i], b);
+    add_block(w, b, x + b / 8, x_stride, sums);
+  }
+#pragma GCC unroll 2
+  for (int i = 0; i < kPanels; ++i) {
+    float* y = p.y + r * p.y_stride + n + i * kLanes;
 #pragma GCC unroll 8
-  for (int j = 0; j < kXRows; ++j) store(sums[j], y + j * p.y_stride, p.rows - n, p.add);
+    for (int j = 0; j < kXRows; ++j)
+      store(sums[i][j], y + j * p.y_stride, p.rows - n - i * kLanes, p.add);
+  }
+}
+
+/// All rows of x with kPanels panels, as many at a time as registers hold sums.
+template <class Panel, int kPanels>
+AXL_TARGET static void multiply_panels(const std::byte* panels, const CodedProduct& p, int64_t n) {
+  constexpr int kMost = kMostSums / kPanels;
+  int64_t r = 0;
+  for (; r + kMost <= p.x_rows; r += kMost) multiply_tile<Panel, kPanels, kMost>(panels, p, n, r);
+  if (p.x_rows - r >= 4 && kMost > 4) multiply_tile<Panel, kPanels, 4>(panels, p, n, r), r += 4;
+  if (p.x_rows - r >= 2) multiply_tile<Panel, kPanels, 2>(panels, p, n, r), r += 2;
+  if (p.x_rows - r >= 1) multiply_tile<Panel, kPanels, 1>(panels, p, n, r);
 }
 
 template <class Panel>
 AXL_TARGET static void multiply_coded(const CodedProduct& p) {
+  const int64_t bytes = Panel::bytes(p.cols);
   const std::byte* panel = p.panels;
-  for (int64_t n = 0; n < p.rows; n += kLanes, panel += Panel::bytes(p.cols)) {
-    int64_t r = 0;
-    for (; r + kMostXRows <= p.x_rows; r += kMostXRows)
-      multiply_panel<Panel, kMostXRows>(panel, p, n, r);
-    if (p.x_rows - r >= 4 && kMostXRows > 4) multiply_panel<Panel, 4>(panel, p, n, r), r += 4;
-    if (p.x_rows - r >= 2) multiply_panel<Panel, 2>(panel, p, n, r), r += 2;
-    if (p.x_rows - r >= 1) multiply_panel<Panel, 1>(panel, p, n, r);
-  }
+  int64_t n = 0;
+  if (p.x_rows >= kManyRows)
+    for (; n + (kTilePanels - 1) * kLanes < p.rows;
+         n += kTilePanels * kLanes, panel += kTilePanels * bytes)
+      multiply_panels<Panel, kTilePanels>(panel, p, n);
+  for (; n < p.rows; n += kLanes, panel += bytes) multiply_panels<Panel, 1>(panel, p, n);
 }
 
 /// The panel of rows from `row` on; rows beyond `rows` are zeros, as the memory was.

@@ -24,7 +24,8 @@ namespace avx2 {
 // ---- For panels
 
 constexpr int kLanes = 8;              // rows of W that one register covers
-constexpr int kMostXRows = 4;          // rows of x whose sums stay in registers
+constexpr int kMostSums = 4;           // registers of sums that a tile has
+constexpr int kTilePanels = 1;         // of a tile, where x has many rows
 constexpr uint32_t kFlippedSigns = 0;  // of each byte of q8_0
 
 using Floats = __m256;
@@ -173,7 +174,8 @@ namespace avx512_vnni {
 // ---- For panels
 
 constexpr int kLanes = 16;
-constexpr int kMostXRows = 8;
+constexpr int kMostSums = 8;
+constexpr int kTilePanels = 2;  // which share what is loaded of x
 // Signed codes are made unsigned by adding 128, which for a byte is to flip its sign; what this
 // adds is taken off again by beginning with less_128.
 constexpr uint32_t kFlippedSigns = 0x80808080;

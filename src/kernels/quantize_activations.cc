@@ -1,58 +1,97 @@
 #include <immintrin.h>
 
 #include <cstdint>
+#include <cstring>
 
 #include "axl/kernels/packed_gemm.h"
+
+// In AVX2, which every CPU here has: the same bits everywhere.
+#define AXL_AVX2 __attribute__((target("avx2")))
 
 namespace axl::detail {
 namespace {
 
-// In AVX2, which every CPU here has: the same bits everywhere.
-__attribute__((target("avx2"))) void quantize_block(const float* x, int64_t b,
-                                                    ActivationBlock& to) {
+/// From each of eight registers the largest lane.
+AXL_AVX2 inline __m256 largest_lanes(const __m256 (&v)[8]) {
+  __m256 pairs[4], fours[2];
+  for (int i = 0; i < 4; ++i)
+    pairs[i] = _mm256_max_ps(_mm256_unpacklo_ps(v[2 * i], v[2 * i + 1]),
+                             _mm256_unpackhi_ps(v[2 * i], v[2 * i + 1]));
+  for (int i = 0; i < 2; ++i)
+    fours[i] = _mm256_max_ps(_mm256_shuffle_ps(pairs[2 * i], pairs[2 * i + 1], 0x44),
+                             _mm256_shuffle_ps(pairs[2 * i], pairs[2 * i + 1], 0xee));
+  return _mm256_max_ps(_mm256_permute2f128_ps(fours[0], fours[1], 0x20),
+                       _mm256_permute2f128_ps(fours[0], fours[1], 0x31));
+}
+
+/// From each of four registers the sums of its lower and of its upper four lanes: the lower ones
+/// come first.
+AXL_AVX2 inline __m256i sums_of_halves(const __m256i* v) {
+  __m256i pairs[2];
+  for (int i = 0; i < 2; ++i)
+    pairs[i] = _mm256_add_epi32(_mm256_unpacklo_epi32(v[2 * i], v[2 * i + 1]),
+                                _mm256_unpackhi_epi32(v[2 * i], v[2 * i + 1]));
+  return _mm256_add_epi32(_mm256_unpacklo_epi64(pairs[0], pairs[1]),
+                          _mm256_unpackhi_epi64(pairs[0], pairs[1]));
+}
+
+/// 256 elements, 8 blocks of them at once: no block waits for another one's division.
+AXL_AVX2 void quantize_piece(const float* x, ActivationBlock& to) {
   const __m256 sign = _mm256_set1_ps(-0.0f);
-  __m256 v[4], top = _mm256_setzero_ps();
-  for (int i = 0; i < 4; ++i) {
-    v[i] = _mm256_loadu_ps(x + 8 * i);
-    top = _mm256_max_ps(top, _mm256_andnot_ps(sign, v[i]));
+  __m256 tops[8];
+  for (int b = 0; b < 8; ++b) {
+    tops[b] = _mm256_setzero_ps();
+    for (int i = 0; i < 4; ++i)
+      tops[b] = _mm256_max_ps(tops[b], _mm256_andnot_ps(sign, _mm256_loadu_ps(x + 32 * b + 8 * i)));
   }
-  __m128 most = _mm_max_ps(_mm256_castps256_ps128(top), _mm256_extractf128_ps(top, 1));
-  most = _mm_max_ps(most, _mm_movehl_ps(most, most));
-  const float max = _mm_cvtss_f32(_mm_max_ss(most, _mm_movehdup_ps(most)));
-  const float unit = max / 127.0f;
-  const __m256 inverse = _mm256_set1_ps(max > 0 ? 127.0f / max : 0.0f);
-  __m256i n[4];
-  for (int i = 0; i < 4; ++i) n[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
-  const __m256i bytes =
-      _mm256_packs_epi16(_mm256_packs_epi32(n[0], n[1]), _mm256_packs_epi32(n[2], n[3]));
-  // Packing works within halves of registers: put the fours back in order.
-  const __m256i in_order =
-      _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-  const __m256i twos = _mm256_maddubs_epi16(_mm256_set1_epi8(1), in_order);
-  const __m256i fours = _mm256_madd_epi16(twos, _mm256_set1_epi16(1));
-  _mm256_store_si256(reinterpret_cast<__m256i*>(to.q + 32 * b), in_order);
-  to.scale[b] = unit;
-  __m256i halves = _mm256_add_epi32(fours, _mm256_shuffle_epi32(fours, 0x4e));
-  halves = _mm256_add_epi32(halves, _mm256_shuffle_epi32(halves, 0xb1));
-  const int first = _mm256_cvtsi256_si32(halves), second = _mm256_extract_epi32(halves, 4);
-  to.less_32[2 * b] = -32 * first;
-  to.less_32[2 * b + 1] = -32 * second;
-  to.less_128[b] = -128 * (first + second);
-  to.sum[b] = unit * static_cast<float>(first + second);
+  const __m256 max = largest_lanes(tops), most = _mm256_set1_ps(127.0f);
+  const __m256 unit = _mm256_div_ps(max, most);
+  alignas(32) float inverse[8];
+  _mm256_store_ps(inverse, _mm256_and_ps(_mm256_div_ps(most, max),
+                                         _mm256_cmp_ps(max, _mm256_setzero_ps(), _CMP_GT_OQ)));
+  // Packing works within halves of registers: this puts the fours back in order.
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  __m256i fours[8];  // sums of four neighbours
+  for (int b = 0; b < 8; ++b) {
+    const __m256 scale = _mm256_set1_ps(inverse[b]);
+    __m256i n[4];
+    for (int i = 0; i < 4; ++i)
+      n[i] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 32 * b + 8 * i), scale));
+    const __m256i bytes = _mm256_permutevar8x32_epi32(
+        _mm256_packs_epi16(_mm256_packs_epi32(n[0], n[1]), _mm256_packs_epi32(n[2], n[3])), order);
+    _mm256_store_si256(reinterpret_cast<__m256i*>(to.q + 32 * b), bytes);
+    fours[b] =
+        _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), bytes), _mm256_set1_epi16(1));
+  }
+  const __m256i low = sums_of_halves(fours), high = sums_of_halves(fours + 4);
+  const __m256i first = _mm256_permute2x128_si256(low, high, 0x20),
+                second = _mm256_permute2x128_si256(low, high, 0x31);
+  const __m256i sum = _mm256_add_epi32(first, second);
+  const auto put = [](int32_t* at, __m256i v) {
+    _mm256_store_si256(reinterpret_cast<__m256i*>(at), v);
+  };
+  const __m256i even = _mm256_unpacklo_epi32(first, second),
+                odd = _mm256_unpackhi_epi32(first, second);
+  const __m256i less_32 = _mm256_set1_epi32(-32);
+  put(to.less_32, _mm256_mullo_epi32(_mm256_permute2x128_si256(even, odd, 0x20), less_32));
+  put(to.less_32 + 8, _mm256_mullo_epi32(_mm256_permute2x128_si256(even, odd, 0x31), less_32));
+  put(to.less_128, _mm256_mullo_epi32(sum, _mm256_set1_epi32(-128)));
+  _mm256_store_ps(to.scale, unit);
+  _mm256_store_ps(to.sum, _mm256_mul_ps(unit, _mm256_cvtepi32_ps(sum)));
 }
 
 }  // namespace
 
 void quantize_activations(const float* x, int64_t cols, ActivationBlock* out) {
-  const int64_t padded = (cols + 255) / 256 * 256;  // coded rows are whole blocks: zeros meet zeros
-  for (int64_t k = 0; k < padded; k += 32) {
-    float copy[32] = {};
-    const float* from = x + k;
-    if (k + 32 > cols) {
-      if (k < cols) __builtin_memcpy(copy, from, sizeof(float) * (cols - k));
-      from = copy;
+  constexpr int64_t kPiece = ActivationBlock::kElements;
+  for (int64_t k = 0; k < cols; k += kPiece, ++out) {
+    if (cols - k >= kPiece) {
+      quantize_piece(x + k, *out);
+    } else {  // coded rows are whole blocks: zeros meet zeros
+      float copy[kPiece] = {};
+      std::memcpy(copy, x + k, sizeof(float) * (cols - k));
+      quantize_piece(copy, *out);
     }
-    quantize_block(from, k % 256 / 32, out[k / 256]);
   }
 }
 
