@@ -114,11 +114,11 @@ class Passes {
     };
     const Branch all[] = {
         {&one_norm, &one_norm, &one_.attn, &one_ffn, &one_.ffn, plan(fine_, 1), a.view(), a.view(),
-         caches_[0].views, buffers(a.rows, a.rows), a.view()},
+         caches_[0].views, buffers(a.rows, a.rows), a.view(), 0},
         {&other_norm, &other_norm, &other_.attn, &other_ffn, &other_.ffn, plan(coarse_, 2),
-         b.view(), b.view(), caches_[1].views, buffers(b.rows, b.rows), b.view()},
+         b.view(), b.view(), caches_[1].views, buffers(b.rows, b.rows), b.view(), 1},
         {&q_norm, &kv_norm, &pair_.attn, &pair_ffn, &pair_.ffn, pair_plan(), x_.view(), y_.view(),
-         caches_[2].views, buffers(x_.rows, y_.rows), c.view()}};
+         caches_[2].views, buffers(x_.rows, y_.rows), c.view(), 2}};
     forward(std::span<const Branch>(all), kEps, m.scratch);
     return everything();
   }
@@ -179,6 +179,23 @@ TEST_P(Branches, ComputeWhatLayersComputeOneAfterAnother) {
       const Threads scope(threads);
       expect_same(passes.side_by_side(forward_together), expected);
       expect_same(passes.side_by_side(forward_apart), expected);
+    }
+  }
+}
+
+TEST(BranchesApart, EachRunsOnceOnOneThreadWithThoseOfItsHome) {
+  const int64_t homes[] = {0, 1, 5, 2, 1};
+  for (int threads : {1, 2, 3, 8}) {
+    const Threads scope(threads);
+    for (int repeat = 0; repeat < 100; ++repeat) {
+      std::vector<int> times(5), thread(5);
+      for_each_branch_apart(homes, [&](int64_t i) {
+        ++times[i];
+        thread[i] = thread_index();
+        EXPECT_EQ(num_threads(), 1);
+      });
+      EXPECT_EQ(times, std::vector<int>(5, 1)) << threads;
+      EXPECT_EQ(thread[1], thread[4]) << threads;
     }
   }
 }

@@ -265,7 +265,8 @@ void Model::run_stacks_side_by_side(Activations& a, const Cache& cache) const {
                   x,
                   all(cache.stack[s][layer]),
                   a.scale_branches[s].first_rows(rows, rows),
-                  x};
+                  x,
+                  s};
   };
   std::vector<int64_t> scales;  // that have new tokens
   for (int64_t s = 0; s < config_.n_scales(); ++s)
@@ -277,7 +278,7 @@ void Model::run_stacks_side_by_side(Activations& a, const Cache& cache) const {
     return these;
   };
   if (fits_in_cache_ && are_faster_apart(branches(0), config_.max_layers())) {
-    return for_each_branch_apart(static_cast<int64_t>(scales.size()), [&](int64_t i) {
+    return for_each_branch_apart(scales, [&](int64_t i) {
       for (int64_t layer = 0; layer < config_.layers(scales[i]); ++layer) {
         const Branch b = branch(scales[i], layer);
         forward_together({&b, 1}, eps, a.scratch);
@@ -296,10 +297,11 @@ void Model::run_cross_side_by_side(int64_t layer, Activations& a, const Cache& c
     const Mat x = targets.before[p.target];
     const Mat source = a.states[layer][p.source].row_range(0, a.rows(p.source));
     if (x.rows == 0 && source.rows == 0) continue;
-    branches.push_back(
-        {&p.block.q_norm, &p.block.kv_norm, &p.block.attn, &p.block.ffn_norm, &p.block.ffn,
-         cross_plan(p, *targets.tokens, a), x, source, all(cache.cross[layer][i]),
-         a.pair_branches[i].first_rows(x.rows, source.rows), targets.after[p.target]});
+    branches.push_back({&p.block.q_norm, &p.block.kv_norm, &p.block.attn, &p.block.ffn_norm,
+                        &p.block.ffn, cross_plan(p, *targets.tokens, a), x, source,
+                        all(cache.cross[layer][i]),
+                        a.pair_branches[i].first_rows(x.rows, source.rows), targets.after[p.target],
+                        static_cast<int64_t>(i)});
   }
   const bool apart = fits_in_cache_ && are_faster_apart(branches, 1);
   (apart ? forward_apart : forward_together)(branches, static_cast<float>(config_.norm_eps),

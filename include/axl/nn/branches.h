@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <span>
 
 #include "axl/base/parallel.h"
@@ -34,6 +35,9 @@ struct Branch {
   std::span<const KeyValues> cache;  ///< one per sequence (Attention::attend)
   BranchBuffers buffers;             ///< of R and Rs rows
   Mat y;                             ///< [R, D]
+  /// Where branches run apart, thread `home`, modulo their number, runs this one: the same one for
+  /// each byte, in whose core's caches its weights may still be.
+  int64_t home;
 };
 
 /// All of them, loop by loop together. No y is another branch's x or source, but for its own and
@@ -50,12 +54,18 @@ void forward_apart(std::span<const Branch> branches, float eps, const Scratch& s
 /// counts for more that a thread keeps to its own rows of them, which may still be there.
 bool are_faster_apart(std::span<const Branch> branches, int64_t layers);
 
-/// body(i) for each of several branches, each on one thread, loops within it included.
+/// body(i) for each of several branches on the thread that homes[i] says, loops within it included.
 template <class Body>
-void for_each_branch_apart(int64_t count, const Body& body) {
-  if (count > 1) return parallel_for_dynamic(count, body);
+void for_each_branch_apart(std::span<const int64_t> homes, const Body& body) {
+  const int64_t threads = num_threads();
+  const auto run = [&](int64_t thread) {
+    for (size_t i = 0; i < homes.size(); ++i)
+      if (homes[i] % threads == thread) body(static_cast<int64_t>(i));
+  };
+  if (std::any_of(homes.begin(), homes.end(), [&](int64_t home) { return home % threads != 0; }))
+    return parallel_for(threads, run);
   const SerialSection alone;
-  for (int64_t i = 0; i < count; ++i) body(i);
+  run(0);
 }
 
 }  // namespace axl
