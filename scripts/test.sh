@@ -111,16 +111,16 @@ suite_tsan() {
 }
 
 suite_fuzz() {
-  configure_and_build fuzz --target fuzz || return
-  build/fuzz/tests/make_fuzz_corpus build/fuzz/tests || return
+  configure_and_build asan --target fuzz || return
+  build/asan/tests/make_fuzz_corpus build/asan/tests || return
   local target failed=0
-  for target in build/fuzz/tests/*_fuzz; do
+  for target in build/asan/tests/*_fuzz; do
     mkdir -p "$target.corpus"
     "$target" -max_total_time=$FUZZ_SECONDS -timeout=60 -rss_limit_mb=2048 -print_final_stats=1 \
       "$target.corpus" >"$target.log" 2>&1 &
   done
-  for target in build/fuzz/tests/*_fuzz; do wait -n || failed=1; done
-  for target in build/fuzz/tests/*_fuzz; do
+  for target in build/asan/tests/*_fuzz; do wait -n || failed=1; done
+  for target in build/asan/tests/*_fuzz; do
     say "$target"
     tail -n 60 "$target.log"
   done

@@ -87,7 +87,7 @@ constexpr How kAll[] = {How::kForBackward, How::kContinued, How::kContinuedFromH
 struct Halves {
   std::vector<uint16_t> values;
   HalfMat view;
-  explicit Halves(ConstMat m) : values(m.size()), view(values.data(), m.rows, m.cols) {
+  explicit Halves(ConstMat m) : values(m.size() + 1), view(values.data(), m.rows, m.cols) {
     copy(m, view);
   }
 };

@@ -34,9 +34,8 @@ void check(const BlockKernels& kernels, const Case& of) {
   Matrix c = padded(of.m, of.n, 3);
   const Matrix before = c;
   const auto at = [](const Matrix& x, int64_t i, int64_t j) { return x.values[i * x.cols + j]; };
-  kernels.multiply({a.values.data(), of.transposed ? 1 : a.cols, of.transposed ? a.cols : 1,
-                    b.values.data(), b.cols, c.values.data(), c.cols, of.m, of.n, of.k, -0.5f,
-                    of.add});
+  kernels.multiply({a.data(), of.transposed ? 1 : a.cols, of.transposed ? a.cols : 1, b.data(),
+                    b.cols, c.data(), c.cols, of.m, of.n, of.k, -0.5f, of.add});
   for (int64_t i = 0; i < of.m; ++i) {
     for (int64_t j = 0; j < c.cols; ++j) {
       double expected = at(before, i, j);
@@ -66,7 +65,7 @@ TEST_P(BlockKernelsTest, TransposesAnyShape) {
       const Matrix x = padded(rows, cols, 1);
       Matrix y = padded(cols, rows, 2);
       const Matrix before = y;
-      GetParam()->blocks->transpose(x.values.data(), x.cols, rows, cols, y.values.data(), y.cols);
+      GetParam()->blocks->transpose(x.data(), x.cols, rows, cols, y.data(), y.cols);
       for (int64_t j = 0; j < cols; ++j)
         for (int64_t i = 0; i < y.cols; ++i)
           ASSERT_EQ(y.values[j * y.cols + i],

@@ -280,7 +280,7 @@ TEST(Corpus, NoticesThatRecordsChangedBeforeTheIndexPass) {
   EXPECT_HAS(error_of([&] { Corpus corpus(files); }), path + ": cannot read");
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef AXL_SANITIZED
 constexpr const char* kWhyNoMemoryTest = "sanitizers keep memory of their own";
 #else
 constexpr const char* kWhyNoMemoryTest = nullptr;

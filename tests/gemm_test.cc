@@ -16,7 +16,7 @@ AXL_EACH_ISA(Gemm);
 struct Strided {
   Strided(int64_t rows, int64_t cols, int64_t pad, uint64_t seed)
       : memory(random_matrix(rows, cols + pad, seed)), rows(rows), cols(cols), pad(pad) {}
-  Mat view() { return {memory.values.data() + pad / 2, rows, cols, cols + pad}; }
+  Mat view() { return {memory.data() + pad / 2, rows, cols, cols + pad}; }
   Matrix memory;
   int64_t rows, cols, pad;
 };

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "axl/base/parallel.h"
@@ -12,12 +13,18 @@
 
 namespace axl {
 
-/// A matrix that owns its elements.
+/// A matrix that owns its elements. Without any it still has an address, as matrices in an arena
+/// do.
 struct Matrix {
   std::vector<float> values;
   int64_t rows, cols;
   Matrix(int64_t rows, int64_t cols) : values(rows * cols), rows(rows), cols(cols) {}
-  Mat view() { return {values.data(), rows, cols}; }
+  const float* data() const {
+    static float nothing;
+    return values.empty() ? &nothing : values.data();
+  }
+  float* data() { return const_cast<float*>(std::as_const(*this).data()); }
+  Mat view() { return {data(), rows, cols}; }
   float& operator()(int64_t i, int64_t j) { return values[i * cols + j]; }
 };
 

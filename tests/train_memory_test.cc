@@ -70,7 +70,7 @@ int64_t start_of_peak() {
 }
 
 constexpr bool kSanitized =
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef AXL_SANITIZED
     true;
 #else
     false;

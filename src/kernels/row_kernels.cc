@@ -22,8 +22,9 @@ namespace {
 inline float fast_exp(float x) {
   x = x < -87.0f ? -87.0f : x;
   x = x > 88.0f ? 88.0f : x;
-  constexpr float kRound = 12582912.0f;  // 1.5 · 2^23: adding it rounds to an integer
-  const float n = (x * 1.44269504f + kRound) - kRound;
+  constexpr float kRound = 12582912.0f;            // 1.5 · 2^23: adding it rounds to an integer
+  const float rounded = x * 1.44269504f + kRound;  // whose lowest bits are those of n
+  const float n = rounded - kRound;
   const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
   float p = 1.0f / 5040;
   p = p * r + 1.0f / 720;
@@ -33,7 +34,7 @@ inline float fast_exp(float x) {
   p = p * r + 0.5f;
   p = p * r + 1.0f;
   p = p * r + 1.0f;
-  return p * __builtin_bit_cast(float, (static_cast<int32_t>(n) + 127) << 23);
+  return p * __builtin_bit_cast(float, (__builtin_bit_cast(uint32_t, rounded) + 127) << 23);
 }
 
 inline float sigmoid(float x) { return 1.0f / (1.0f + fast_exp(-x)); }
