@@ -83,7 +83,7 @@ const AttentionCase kCases[] = {
 enum class How { kForBackward, kContinued, kContinuedFromHalves };
 constexpr How kAll[] = {How::kForBackward, How::kContinued, How::kContinuedFromHalves};
 
-/// A matrix in f16.
+/// A matrix in f16, which has an address even without elements.
 struct Halves {
   std::vector<uint16_t> values;
   HalfMat view;

@@ -138,7 +138,7 @@ TEST(PackedProducts, IntegersGiveTheSameBitsOnEveryInstructionSet) {
   const auto sets = detail::packed_products();
   if (sets.size() < 2) GTEST_SKIP() << "this CPU has AVX2 alone";
   for (ElementType type : {ElementType::kQ8_0, ElementType::kQ4_K, ElementType::kQ6_K}) {
-    constexpr int64_t kRows = 29, kColumns = 48;  // tiles of every size, panels alone and in pairs
+    constexpr int64_t kRows = 31, kColumns = 48;  // tiles of every size, panels alone and in pairs
     Coded w(type, kColumns, 1024, 5);
     Matrix x = random_matrix(kRows, 1024, 6);
     detail::ActivationBlock blocks[kRows * 4];
