@@ -1,6 +1,8 @@
 // Compiled once per instruction set, each time with its flags (see CMakeLists.txt).
 #include "row_kernels.h"
 
+#include <utility>
+
 #include "vectors.h"
 
 #if AXL_LANES == 16
@@ -65,74 +67,78 @@ double sum_of_squares(const float* x, int64_t n) {
   return sum;
 }
 
-using Four = float __attribute__((vector_size(16)));
-
-// Quarters of a register, added.
-inline Four quarters_added(Vector v) {
-  Four quarters[kLanes / 4];
-  __builtin_memcpy(quarters, &v, sizeof(v));
-#pragma GCC unroll 4
-  for (int i = 1; i < kLanes / 4; ++i) quarters[0] += quarters[i];
-  return quarters[0];
+// Each lane whose number lacks the bit kHalf, added to the one that has it otherwise the same: a's
+// sums are in the former lanes, b's in the latter.
+template <int kHalf, int... i>
+inline Vector halves_added(Vector a, Vector b, std::integer_sequence<int, i...>) {
+  return __builtin_shufflevector(a, b, (i & kHalf ? kLanes + i - kHalf : i)...) +
+         __builtin_shufflevector(a, b, (i & kHalf ? kLanes + i : i + kHalf)...);
 }
 
-// The sums of four registers, each over its lanes.
-inline Four totals(const Vector (&sums)[4]) {
-  const Four a = quarters_added(sums[0]), b = quarters_added(sums[1]);
-  const Four c = quarters_added(sums[2]), e = quarters_added(sums[3]);
-  const Four ab =
-      __builtin_shufflevector(a, b, 0, 4, 1, 5) + __builtin_shufflevector(a, b, 2, 6, 3, 7);
-  const Four ce =
-      __builtin_shufflevector(c, e, 0, 4, 1, 5) + __builtin_shufflevector(c, e, 2, 6, 3, 7);
-  return __builtin_shufflevector(ab, ce, 0, 1, 4, 5) + __builtin_shufflevector(ab, ce, 2, 3, 6, 7);
+// Lane i of the result is the sum over the lanes of v[i].
+template <int kHalf = kLanes / 2>
+inline Vector totals(Vector (&v)[kLanes]) {
+#pragma GCC unroll 8
+  for (int i = 0; i < kHalf; ++i)
+    v[i] = halves_added<kHalf>(v[i], v[i + kHalf], std::make_integer_sequence<int, kLanes>());
+  if constexpr (kHalf == 1)
+    return v[0];
+  else
+    return totals<kHalf / 2>(v);
 }
 
-// kXRows rows of x with four rows of y, of which the last stands for those that there are not.
-template <int kXRows, class T>
-inline void dots_tile(const float* x, int64_t x_stride, const T* const (&y)[4], int64_t d,
+// kXRows rows of x with so many of y that registers hold their sums. Where only `count` of these
+// are left, the last one stands for those that are missing.
+template <int kXRows, bool kWhole, class T>
+inline void dots_tile(const float* x, int64_t x_stride, const T* y, int64_t y_stride, int64_t d,
                       float scale, float* out, int64_t out_stride, int64_t count) {
-  Vector sums[kXRows][4] = {};
+  constexpr int kYRows = kLanes / kXRows;
+  Vector sums[kLanes] = {};
+  const auto add_columns = [&](int64_t i, const auto& load_columns) {
+    Vector own[kXRows];
+#pragma GCC unroll 4
+    for (int q = 0; q < kXRows; ++q) own[q] = load_columns(x + q * x_stride + i);
+    const T* row = y + i;
+#pragma GCC unroll 16
+    for (int r = 0; r < kYRows; ++r) {
+      const Vector other = load_columns(row);
+#pragma GCC unroll 4
+      for (int q = 0; q < kXRows; ++q) {
+        Vector& sum = sums[q * kYRows + r];
+        sum = multiply_add(own[q], other, sum);
+      }
+      row += kWhole || r + 1 < count ? y_stride : 0;
+    }
+  };
   int64_t i = 0;
-  for (; i + kLanes <= d; i += kLanes) {
-#pragma GCC unroll 4
-    for (int q = 0; q < kXRows; ++q) {
-      const Vector own = load(x + q * x_stride + i);
-#pragma GCC unroll 4
-      for (int r = 0; r < 4; ++r) sums[q][r] += own * load(y[r] + i);
-    }
-  }
-  if (const int64_t rest = d - i) {
-#pragma GCC unroll 4
-    for (int q = 0; q < kXRows; ++q) {
-      const Vector own = load_some(x + q * x_stride + i, rest);
-#pragma GCC unroll 4
-      for (int r = 0; r < 4; ++r) sums[q][r] += own * load_some(y[r] + i, rest);
-    }
-  }
+  for (; i + kLanes <= d; i += kLanes) add_columns(i, [](const auto* p) { return load(p); });
+  if (const int64_t rest = d - i)
+    add_columns(i, [rest](const auto* p) { return load_some(p, rest); });
+  const Vector all = totals(sums) * scale;
 #pragma GCC unroll 4
   for (int q = 0; q < kXRows; ++q) {
-    const Four all = totals(sums[q]) * scale;
-    if (count >= 4)
-      __builtin_memcpy(out + q * out_stride, &all, sizeof(all));
-    else
-      for (int64_t r = 0; r < count; ++r) out[q * out_stride + r] = all[r];
+    float own[kYRows];
+    __builtin_memcpy(own, reinterpret_cast<const char*>(&all) + sizeof(own) * q, sizeof(own));
+    __builtin_memcpy(out + q * out_stride, own, kWhole ? sizeof(own) : sizeof(float) * count);
   }
 }
 
 template <int kXRows, class T>
 inline void dots_rows(const float* x, int64_t x_stride, RowsOf<T> y, int64_t d, float scale,
                       float* out, int64_t out_stride) {
-  for (int64_t j = 0; j < y.rows; j += 4) {
-    const T* rows[4];
-#pragma GCC unroll 4
-    for (int r = 0; r < 4; ++r) rows[r] = y.data + (j + r < y.rows ? j + r : y.rows - 1) * y.stride;
-    dots_tile<kXRows, T>(x, x_stride, rows, d, scale, out + j, out_stride, y.rows - j);
-  }
+  constexpr int kYRows = kLanes / kXRows;
+  int64_t j = 0;
+  for (; j + kYRows <= y.rows; j += kYRows)
+    dots_tile<kXRows, true>(x, x_stride, y.data + j * y.stride, y.stride, d, scale, out + j,
+                            out_stride, kYRows);
+  if (j < y.rows)
+    dots_tile<kXRows, false>(x, x_stride, y.data + j * y.stride, y.stride, d, scale, out + j,
+                             out_stride, y.rows - j);
 }
 
 template <class T>
 void dots(Rows x, RowsOf<T> y, int64_t d, float scale, float* out, int64_t out_stride) {
-  constexpr int kTile = kLanes == 16 ? 4 : 2;  // rows of x whose sums stay in registers
+  constexpr int kTile = kLanes / 4;
   int64_t i = 0;
   for (; i + kTile <= x.rows; i += kTile)
     dots_rows<kTile>(x.data + i * x.stride, x.stride, y, d, scale, out + i * out_stride,
@@ -158,8 +164,8 @@ inline void weighted_columns(const float* p, int64_t p_stride, const T* y, int64
       const Vector second = load_columns(y + (j + 1) * y_stride + v * kLanes);
 #pragma GCC unroll 4
       for (int r = 0; r < kRows; ++r) {
-        even[r][v] += p[r * p_stride + j] * first;
-        odd[r][v] += p[r * p_stride + j + 1] * second;
+        even[r][v] = multiply_add(all_lanes(p[r * p_stride + j]), first, even[r][v]);
+        odd[r][v] = multiply_add(all_lanes(p[r * p_stride + j + 1]), second, odd[r][v]);
       }
     }
   }
@@ -167,7 +173,9 @@ inline void weighted_columns(const float* p, int64_t p_stride, const T* y, int64
   for (int v = 0; v < kVectors; ++v) {
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) {
-      if (j < n) even[r][v] += p[r * p_stride + j] * load_columns(y + j * y_stride + v * kLanes);
+      if (j < n)
+        even[r][v] = multiply_add(all_lanes(p[r * p_stride + j]),
+                                  load_columns(y + j * y_stride + v * kLanes), even[r][v]);
       const Vector all = even[r][v] + odd[r][v];
       float* to = out + r * out_stride + v * kLanes;
       kSome ? store_some(all, to, some) : store(all, to);

@@ -33,6 +33,24 @@ inline Vector load(const float* p) {
 }
 inline void store(Vector v, float* p) { __builtin_memcpy(p, &v, sizeof(v)); }
 
+inline Vector all_lanes(float x) {
+#if AXL_LANES == 16
+  return _mm512_set1_ps(x);
+#else
+  return _mm256_set1_ps(x);
+#endif
+}
+
+// a · b + c, rounded once: left to the compiler, `a * b + c` may be rounded twice in one place and
+// once in another.
+inline Vector multiply_add(Vector a, Vector b, Vector c) {
+#if AXL_LANES == 16
+  return _mm512_fmadd_ps(a, b, c);
+#else
+  return _mm256_fmadd_ps(a, b, c);
+#endif
+}
+
 constexpr int kToNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
 // "Some" are the first lanes of a register, fewer than all; the others are 0, or stay.
