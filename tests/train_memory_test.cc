@@ -116,7 +116,7 @@ TEST(TrainMemory, AStepAllocatesNothing) {
       config.train.grad_clip = 0;
       config.train.momentum_dtype = config.train.weights_dtype = "bf16";
     }
-    config.train.steps = 8;
+    config.train.steps = 5;
     Trainer trainer(config, corpus, nullptr);
     int64_t mapped_early = 0, mapped_late = 0;
     TrainCallbacks call;
@@ -126,7 +126,7 @@ TEST(TrainMemory, AStepAllocatesNothing) {
         large_allocations = 0;
         counting = true;
       }
-      if (r.step == 8) {
+      if (r.step == 5) {
         counting = false;
         mapped_late = status_bytes("VmSize");
       }
