@@ -5,11 +5,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <fstream>
 
 #include "axl/base/error.h"
 #include "axl/base/file.h"
 #include "axl/formats/gguf.h"
+#include "axl/infer/batch.h"
 #include "axl/infer/causality.h"
 #include "axl/infer/generate.h"
 #include "axl/infer/session.h"
@@ -106,6 +108,37 @@ TEST_F(Quantized, DecodingIsTheSameOnAnyNumberOfThreads) {
         expected = all;
       else
         EXPECT_EQ(all, expected) << threads;
+    }
+  }
+}
+
+// Rows pass a layer in tiles that know nothing of where a text ends.
+TEST_F(Quantized, PromptsReadTogetherAreTheSameAsAloneOnAnyNumberOfThreads) {
+  ModelConfig config{.d_model = 256, .n_heads = 2, .d_ff = 512, .n_layers_per_scale = {2}};
+  config.max_seq_len = 64;
+  const Model whole = random_model_of(config);
+  const std::vector<int32_t> ids = repetitive_ids(64, 1);
+  const size_t lengths[] = {53, 2, 30, 17};
+  for (QuantizedType type : {QuantizedType::kQ8_0, QuantizedType::kQ4_K_M}) {
+    save_quantized(whole, type, file, "m");
+    const Model quantized = load_model(file);
+    std::vector<float> expected;
+    for (size_t length : lengths) {
+      Session session(quantized);
+      const auto logits = session.append({ids.data(), length});
+      expected.insert(expected.end(), logits.begin(), logits.end());
+    }
+    for (int threads : {1, 2, 3, 5, 8}) {
+      const Threads scope(threads);
+      Batch batch(quantized, std::size(lengths), 128);
+      std::vector<Batch::Portion> portions;
+      for (size_t length : lengths)
+        portions.push_back({static_cast<int64_t>(portions.size()), {ids.data(), length}});
+      batch.read(portions);
+      const Mat logits = batch.logits();
+      ASSERT_EQ(logits.size(), static_cast<int64_t>(expected.size()));
+      EXPECT_EQ(0, std::memcmp(logits.data, expected.data(), sizeof(float) * expected.size()))
+          << threads;
     }
   }
 }

@@ -16,11 +16,10 @@ void rotate_segment(const AttentionPlan& plan, const Segment& s, int64_t factor,
   rope(x.row_range(s.row, s.count), *plan.rope, first, step, inverse);
 }
 
-void rotate_rows(const AttentionPlan& plan, const Segments& segments, int64_t factor, bool inverse,
-                 Mat x) {
-  const auto rotate = [&](int64_t i) { rotate_segment(plan, segments[i], factor, inverse, x); };
-  const auto sequences = static_cast<int64_t>(segments.size());
-  if (sequences >= num_threads() && x.rows >= kMinParallelRows)
+// rotate(i) for each sequence, of all of which there are some rows.
+template <class Rotate>
+void for_each_sequence(int64_t sequences, int64_t rows, const Rotate& rotate) {
+  if (sequences >= num_threads() && rows >= kMinParallelRows)
     return parallel_for(sequences, rotate);
   for (int64_t i = 0; i < sequences; ++i) rotate(i);  // each on all threads, if it is long
 }
@@ -46,17 +45,10 @@ void append_part(const Segment& s, int64_t part, int64_t parts, ConstMat kv,
   });
 }
 
-void append_to_cache(const AttentionPlan& plan, ConstMat kv, std::span<const KeyValues> cache) {
-  const int64_t parts = 2 * plan.heads;  // keys of each head, values of each
-  parallel_for(static_cast<int64_t>(cache.size()) * parts, [&](int64_t i) {
-    append_part((*plan.keys)[i / parts], i % parts, parts, kv, cache[i / parts]);
-  });
-}
-
 // A block of one sequence's queries, one head of them, with the keys and values in its rows of kv.
 void attend_block(const AttentionPlan& plan, int64_t sequence, int64_t head, int64_t block,
                   ConstMat q, ConstMat kv, Mat out, Mat lse, const Scratch& scratch) {
-  const Segment &s = (*plan.queries)[sequence], &t = (*plan.keys)[sequence];
+  const Segment s = plan.query(sequence), t = plan.key(sequence);
   const ConstMat rows = kv.row_range(t.row, t.count);
   const int64_t d = kv.cols / 2, size = d / plan.heads;
   attention_head(heads_of(plan, s, scratch.precision), head, block, q.row_range(s.row, s.count),
@@ -68,7 +60,7 @@ void attend_block(const AttentionPlan& plan, int64_t sequence, int64_t head, int
 // The same with those that its cache has.
 void attend_block(const AttentionPlan& plan, int64_t sequence, int64_t head, int64_t block,
                   ConstMat q, const KeyValues& cache, Mat out, Mat lse, const Scratch& scratch) {
-  const Segment &s = (*plan.queries)[sequence], &t = (*plan.keys)[sequence];
+  const Segment s = plan.query(sequence), t = plan.key(sequence);
   with_rows(cache, [&]<class T>(MatrixView<T> rows) {
     const int64_t capacity = rows.rows / (2 * plan.heads);
     continue_attention_head<T>(
@@ -82,28 +74,36 @@ void attend_block(const AttentionPlan& plan, int64_t sequence, int64_t head, int
 // Multiply-adds that are worth waking other threads for.
 constexpr int64_t kMinParallelWork = 1 << 12;
 
-int64_t longest(const Segments& segments) {
-  int64_t n = 0;
-  for (const Segment& s : segments) n = std::max(n, s.count);
-  return n;
-}
-
 }  // namespace
 
-void Attention::rotate(const AttentionPlan& plan, Mat q, Mat k, bool inverse) {
-  rotate_rows(plan, *plan.queries, plan.query_factor, inverse, q);
-  rotate_rows(plan, *plan.keys, plan.key_factor, inverse, k);
+void Attention::rotate_queries(const AttentionPlan& plan, Mat q, bool inverse) {
+  for_each_sequence(plan.sequences(), q.rows, [&](int64_t i) {
+    rotate_segment(plan, plan.query(i), plan.query_factor, inverse, q);
+  });
+}
+void Attention::rotate_keys(const AttentionPlan& plan, Mat k, bool inverse) {
+  for_each_sequence(plan.sequences(), k.rows, [&](int64_t i) {
+    rotate_segment(plan, plan.key(i), plan.key_factor, inverse, k);
+  });
+}
+
+void Attention::append(const AttentionPlan& plan, ConstMat kv, std::span<const KeyValues> cache) {
+  const int64_t parts = 2 * plan.heads;  // keys of each head, values of each
+  parallel_for(static_cast<int64_t>(cache.size()) * parts, [&](int64_t i) {
+    append_part(plan.key(i / parts), i % parts, parts, kv, cache[i / parts]);
+  });
 }
 
 void Attention::attend(const AttentionPlan& plan, ConstMat q, ConstMat kv,
                        std::span<const KeyValues> cache, Mat out, Mat lse, const Scratch& scratch) {
-  append_to_cache(plan, kv, cache);
-  const int64_t sequences = plan.queries->size(), d = q.cols;
-  const int64_t blocks = (longest(*plan.queries) + kQueryBlock - 1) / kQueryBlock;
+  const int64_t sequences = plan.sequences(), d = q.cols;
+  int64_t longest = 0;
+  for (int64_t i = 0; i < sequences; ++i) longest = std::max(longest, plan.query(i).count);
+  const int64_t blocks = (longest + kQueryBlock - 1) / kQueryBlock;
   const auto attend_task = [&](int64_t task) {
     const int64_t block = task % blocks, head = task / blocks % plan.heads;
     const int64_t sequence = task / blocks / plan.heads;
-    if (block * kQueryBlock >= (*plan.queries)[sequence].count) return;
+    if (block * kQueryBlock >= plan.query(sequence).count) return;
     if (cache.empty())
       attend_block(plan, sequence, head, block, q, kv, out, lse, scratch);
     else
@@ -120,7 +120,7 @@ namespace {
 void attend_head(const Attention::Job& job, int64_t sequence, int64_t head,
                  const Scratch& scratch) {
   const AttentionPlan& plan = *job.plan;
-  const Segment &s = (*plan.queries)[sequence], &t = (*plan.keys)[sequence];
+  const Segment s = plan.query(sequence), t = plan.key(sequence);
   const int64_t size = job.q.cols / plan.heads, parts = 2 * plan.heads;
   rotate_segment(plan, s, plan.query_factor, false, job.q.col_range(head * size, size));
   rotate_segment(plan, t, plan.key_factor, false, job.kv.col_range(head * size, size));
@@ -162,7 +162,7 @@ void Attention::attend_backward(const AttentionPlan& plan, ConstMat q, ConstMat 
   const int64_t sequences = plan.queries->size(), d = q.cols;
   parallel_for_dynamic(sequences * plan.heads, [&](int64_t task) {
     const int64_t sequence = task / plan.heads, head = task % plan.heads;
-    const Segment &s = (*plan.queries)[sequence], &t = (*plan.keys)[sequence];
+    const Segment s = plan.query(sequence), t = plan.key(sequence);
     const ConstMat keys = kv.row_range(t.row, t.count);
     const Mat d_keys = dkv.row_range(t.row, t.count);
     attention_head_backward(heads_of(plan, s, scratch.precision), head, q.row_range(s.row, s.count),

@@ -27,18 +27,48 @@ Rooms& rooms() {
   return rooms;
 }
 
-/// body(begin, count) for tiles of rows, or for all rows at once. Products with block-coded weights
-/// give a row the same bits whatever rows come with it: threads can take a part of the rows through
-/// several steps, and what one step leaves is in the core's cache for the next.
-template <class Body>
-void for_row_tiles(const Weight& w, int64_t rows, const Body& body) {
-  constexpr int64_t kLeast = 8, kMost = 32;  // what products are at their best with; what L2 holds
-  if (!w.is_block_coded() || rows < detail::kManyRows) return body(0, rows);
-  const int64_t share = (rows + num_threads() - 1) / num_threads();
-  const int64_t tile = std::clamp((share + kLeast - 1) / kLeast * kLeast, kLeast, kMost);
-  parallel_for((rows + tile - 1) / tile,
-               [&](int64_t i) { body(i * tile, std::min(tile, rows - i * tile)); });
-}
+/// The rows of a pass as threads divide them: tiles that pass through several steps each, so that
+/// what one step leaves is in the core's cache for the next; or all rows in one, where every step
+/// divides them in its own way. Products with block-coded weights give a row the same bits whatever
+/// rows come with it.
+class RowTiles {
+ public:
+  RowTiles(const Weight& w, int64_t rows) : rows_(rows), tile_rows_(std::max<int64_t>(1, rows)) {
+    if (!w.is_block_coded() || rows < detail::kManyRows) return;
+    constexpr int64_t kLeast = 8, kMost = 32;  // what products like best, what L2 holds
+    const int64_t tiles = rounded_up(rows, kMost * num_threads()) / kMost;
+    tile_rows_ = rounded_up((rows + tiles - 1) / tiles, kLeast);
+  }
+
+  /// body(begin, count) for each, on the thread that had it the last time. Early and late ones
+  /// alternate: a later query reads more keys.
+  template <class Body>
+  void for_each(const Body& body) const {
+    const int64_t count = (rows_ + tile_rows_ - 1) / tile_rows_;
+    if (count <= 1) return body(int64_t{0}, rows_);
+    parallel_for(count, [&](int64_t i) {
+      const int64_t begin = (i % 2 == 0 ? i / 2 : count - 1 - i / 2) * tile_rows_;
+      body(begin, std::min(tile_rows_, rows_ - begin));
+    });
+  }
+
+  /// attend(begin, count) before body(begin, count). With a cache, a tile's queries do without the
+  /// others: each has the same result whichever come with it.
+  template <class Attend, class Body>
+  void for_each(std::span<const KeyValues> cache, const Attend& attend, const Body& body) const {
+    const bool by_tiles = tile_rows_ < rows_ && !cache.empty();
+    if (!by_tiles) attend(int64_t{0}, rows_);
+    for_each([&](int64_t begin, int64_t count) {
+      if (by_tiles) attend(begin, count);
+      body(begin, count);
+    });
+  }
+
+ private:
+  static int64_t rounded_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
+
+  int64_t rows_, tile_rows_;
+};
 
 }  // namespace
 
@@ -104,20 +134,16 @@ Block::Saved Block::Saved::row_range(int64_t begin, int64_t count) const {
   return s;
 }
 
-void Block::attend(const AttentionPlan& plan, float eps, const Saved& s,
-                   std::span<const KeyValues> cache, const Scratch& scratch) const {
-  const int64_t d = s.x.cols;
-  for_row_tiles(attn.wq, s.x.rows, [&](int64_t begin, int64_t count) {
-    const Mat normed = scratch.normed.row_range(begin, count);
-    attn_norm.forward(s.x.row_range(begin, count), eps, normed, s.attn_rstd.data + begin);
-    attn.qkv().forward(normed, s.qkv.row_range(begin, count), scratch.precision);
-  });
-  const Mat q = s.qkv.col_range(0, d), kv = s.qkv.col_range(d, 2 * d);
-  Attention::rotate(plan, q, s.qkv.col_range(d, d), false);
-  Attention::attend(plan, q, kv, cache, s.out, s.lse, scratch);
+void Block::project_in(const AttentionPlan& plan, float eps, const Saved& s,
+                       const Scratch& scratch) const {
+  const Mat normed = scratch.normed.row_range(0, s.x.rows);
+  attn_norm.forward(s.x, eps, normed, s.attn_rstd.data);
+  attn.qkv().forward(normed, s.qkv, scratch.precision);
+  Attention::rotate_queries(plan, s.q());
+  Attention::rotate_keys(plan, s.k());
 }
 
-void Block::project(float eps, const Saved& s, const Scratch& scratch) const {
+void Block::project_out(float eps, const Saved& s, const Scratch& scratch) const {
   copy(s.x, s.z);
   attn.output().forward(s.out, s.z, scratch.precision, Write::kAdd);
   ffn_norm.forward(s.z, eps, scratch.normed.row_range(0, s.x.rows), s.ffn_rstd.data);
@@ -125,12 +151,23 @@ void Block::project(float eps, const Saved& s, const Scratch& scratch) const {
 
 void Block::forward(const AttentionPlan& plan, float eps, const Saved& saved, Mat y,
                     std::span<const KeyValues> cache, const Scratch& scratch) const {
-  attend(plan, eps, saved, cache, scratch);
-  for_row_tiles(attn.wo, saved.x.rows, [&](int64_t begin, int64_t count) {
+  const RowTiles tiles(attn.wq, saved.x.rows);
+  tiles.for_each([&](int64_t begin, int64_t count) {
+    const AttentionPlan own = plan.with_queries(begin, count).with_keys(begin, count);
+    const Saved s = saved.row_range(begin, count);
+    project_in(own, eps, s, scratch.row_range(begin, count));
+    Attention::append(own, s.kv(), cache);
+  });
+  const auto attend = [&](int64_t begin, int64_t count) {
+    const Saved s = saved.row_range(begin, count);
+    Attention::attend(plan.with_queries(begin, count), s.q(), saved.kv(), cache, s.out, s.lse,
+                      scratch);
+  };
+  tiles.for_each(cache, attend, [&](int64_t begin, int64_t count) {
     const Saved s = saved.row_range(begin, count);
     const Scratch own = scratch.row_range(begin, count);
     const Mat out = y.row_range(begin, count);
-    project(eps, s, own);
+    project_out(eps, s, own);
     copy(s.z, out);
     ffn.forward(own.normed, out, s.gate_up, own);
   });
@@ -138,8 +175,9 @@ void Block::forward(const AttentionPlan& plan, float eps, const Saved& saved, Ma
 
 void Block::recompute(const AttentionPlan& plan, float eps, const Saved& s,
                       const Scratch& scratch) const {
-  attend(plan, eps, s, {}, scratch);
-  project(eps, s, scratch);
+  project_in(plan, eps, s, scratch);
+  Attention::attend(plan, s.q(), s.kv(), {}, s.out, s.lse, scratch);
+  project_out(eps, s, scratch);
   ffn.gate_up().forward(scratch.normed.row_range(0, s.x.rows), s.gate_up, scratch.precision);
 }
 
@@ -159,7 +197,8 @@ void Block::backward(const AttentionPlan& plan, const Saved& s, Mat dy, const Bl
   const Mat dq = d_qkv.col_range(0, d), dkv = d_qkv.col_range(d, 2 * d);
   Attention::attend_backward(plan, s.qkv.col_range(0, d), s.qkv.col_range(d, 2 * d), s.lse, d_out,
                              dq, dkv, scratch);
-  Attention::rotate(plan, dq, d_qkv.col_range(d, d), true);
+  Attention::rotate_queries(plan, dq, true);
+  Attention::rotate_keys(plan, d_qkv.col_range(d, d), true);
   rms_norm_again(s.x, attn_norm.gain, s.attn_rstd.data, normed);
   attn.qkv().backward(normed, d_qkv, d_normed, Write::kAssign, grad.attn.qkv(), scratch.precision);
   attn_norm.backward(s.x, s.attn_rstd.data, d_normed, dy, grad.attn_norm, scratch);
@@ -184,30 +223,34 @@ CrossBlock::Saved CrossBlock::Saved::row_range(int64_t begin, int64_t count) con
   return s;
 }
 
-CrossBlock::Saved CrossBlock::Saved::first_rows(int64_t rows, int64_t source_rows) const {
-  Saved s = row_range(0, rows);
+CrossBlock::Saved CrossBlock::Saved::source_range(int64_t begin, int64_t count) const {
+  Saved s = *this;
   for (Mat* m : {&s.source, &s.kv, &s.kv_rstd})
-    if (!m->empty()) *m = m->row_range(0, source_rows);
+    if (!m->empty()) *m = m->row_range(begin, count);
   return s;
 }
 
-void CrossBlock::attend(const AttentionPlan& plan, float eps, const Saved& s,
-                        std::span<const KeyValues> cache, const Scratch& scratch) const {
-  for_row_tiles(attn.wk, s.source.rows, [&](int64_t begin, int64_t count) {
-    const Mat normed = scratch.d_normed.row_range(begin, count);
-    kv_norm.forward(s.source.row_range(begin, count), eps, normed, s.kv_rstd.data + begin);
-    attn.kv().forward(normed, s.kv.row_range(begin, count), scratch.precision);
-  });
-  for_row_tiles(attn.wq, s.x.rows, [&](int64_t begin, int64_t count) {
-    const Mat normed = scratch.normed.row_range(begin, count);
-    q_norm.forward(s.x.row_range(begin, count), eps, normed, s.q_rstd.data + begin);
-    Linear{attn.wq}.forward(normed, s.q.row_range(begin, count), scratch.precision);
-  });
-  Attention::rotate(plan, s.q, s.kv.col_range(0, s.x.cols), false);
-  Attention::attend(plan, s.q, s.kv, cache, s.out, s.lse, scratch);
+CrossBlock::Saved CrossBlock::Saved::first_rows(int64_t rows, int64_t source_rows) const {
+  return row_range(0, rows).source_range(0, source_rows);
 }
 
-void CrossBlock::project(float eps, const Saved& s, const Scratch& scratch) const {
+void CrossBlock::project_source(const AttentionPlan& plan, float eps, const Saved& s,
+                                const Scratch& scratch) const {
+  const Mat normed = scratch.d_normed.row_range(0, s.source.rows);
+  kv_norm.forward(s.source, eps, normed, s.kv_rstd.data);
+  attn.kv().forward(normed, s.kv, scratch.precision);
+  Attention::rotate_keys(plan, s.k());
+}
+
+void CrossBlock::project_in(const AttentionPlan& plan, float eps, const Saved& s,
+                            const Scratch& scratch) const {
+  const Mat normed = scratch.normed.row_range(0, s.x.rows);
+  q_norm.forward(s.x, eps, normed, s.q_rstd.data);
+  Linear{attn.wq}.forward(normed, s.q, scratch.precision);
+  Attention::rotate_queries(plan, s.q);
+}
+
+void CrossBlock::project_out(float eps, const Saved& s, const Scratch& scratch) const {
   const Mat a = scratch.d_branch.row_range(0, s.x.rows);
   attn.output().forward(s.out, a, scratch.precision);
   copy(s.x, s.z);
@@ -217,12 +260,23 @@ void CrossBlock::project(float eps, const Saved& s, const Scratch& scratch) cons
 
 void CrossBlock::forward(const AttentionPlan& plan, float eps, const Saved& saved, Mat y,
                          std::span<const KeyValues> cache, const Scratch& scratch) const {
-  attend(plan, eps, saved, cache, scratch);
-  for_row_tiles(attn.wo, saved.x.rows, [&](int64_t begin, int64_t count) {
+  RowTiles(attn.wk, saved.source.rows).for_each([&](int64_t begin, int64_t count) {
+    const AttentionPlan own = plan.with_keys(begin, count);
+    const Saved s = saved.source_range(begin, count);
+    project_source(own, eps, s, scratch.row_range(begin, count));
+    Attention::append(own, s.kv, cache);
+  });
+  const auto attend = [&](int64_t begin, int64_t count) {
+    const AttentionPlan own = plan.with_queries(begin, count);
+    const Saved s = saved.row_range(begin, count);
+    project_in(own, eps, s, scratch.row_range(begin, count));
+    Attention::attend(own, s.q, s.kv, cache, s.out, s.lse, scratch);
+  };
+  RowTiles(attn.wq, saved.x.rows).for_each(cache, attend, [&](int64_t begin, int64_t count) {
     const Saved s = saved.row_range(begin, count);
     const Scratch own = scratch.row_range(begin, count);
     const Mat out = y.row_range(begin, count);
-    project(eps, s, own);
+    project_out(eps, s, own);
     add(own.d_branch, out);
     ffn.forward(own.normed, out, s.gate_up, own);
   });
@@ -230,8 +284,10 @@ void CrossBlock::forward(const AttentionPlan& plan, float eps, const Saved& save
 
 void CrossBlock::recompute(const AttentionPlan& plan, float eps, const Saved& s,
                            const Scratch& scratch) const {
-  attend(plan, eps, s, {}, scratch);
-  project(eps, s, scratch);
+  project_source(plan, eps, s, scratch);
+  project_in(plan, eps, s, scratch);
+  Attention::attend(plan, s.q, s.kv, {}, s.out, s.lse, scratch);
+  project_out(eps, s, scratch);
   ffn.gate_up().forward(scratch.normed.row_range(0, s.x.rows), s.gate_up, scratch.precision);
 }
 
@@ -256,7 +312,8 @@ void CrossBlock::backward(const AttentionPlan& plan, const Saved& s, ConstMat dy
   const Mat dq(scratch.d_qkv.data, rows, d);
   const Mat dkv(scratch.d_qkv.data + scratch.d_qkv.rows * d, source_rows, 2 * d);
   Attention::attend_backward(plan, s.q, s.kv, s.lse, d_out, dq, dkv, scratch);
-  Attention::rotate(plan, dq, dkv.col_range(0, d), true);
+  Attention::rotate_queries(plan, dq, true);
+  Attention::rotate_keys(plan, dkv.col_range(0, d), true);
 
   rms_norm_again(s.x, q_norm.gain, s.q_rstd.data, normed);
   Linear{attn.wq}.backward(normed, dq, d_normed, Write::kAssign, {grad.attn.wq}, scratch.precision);

@@ -1,5 +1,7 @@
 #include "axl/nn/segments.h"
 
+#include <algorithm>
+
 namespace axl {
 
 Segments whole_sequences(int64_t batch, int64_t length) {
@@ -17,6 +19,12 @@ Segments at_scale(const Segments& bytes, int64_t factor) {
     row += count;
   }
   return tokens;
+}
+
+Segment RowRange::part_of(const Segment& s) const {
+  const int64_t first = std::clamp(begin, s.row, s.row + s.count);
+  const int64_t count = std::clamp(end, first, s.row + s.count) - first;
+  return {count > 0 ? first - begin : 0, s.begin + first - s.row, count};
 }
 
 int64_t total_rows(const Segments& segments) {

@@ -112,6 +112,22 @@ struct AttentionPlan {
   /// Positions are byte indices at which tokens end (cross-scale) or token counts (a stack's own).
   bool byte_positions = false;
   int64_t window = 0;  ///< of the keys, a query sees the last so many; 0 all
+  /// Of the rows of queries and of keys, those that the matrices given with the plan hold.
+  RowRange query_rows = {}, key_rows = {};
+
+  AttentionPlan with_queries(int64_t begin, int64_t count) const {
+    AttentionPlan some = *this;
+    some.query_rows = {begin, begin + count};
+    return some;
+  }
+  AttentionPlan with_keys(int64_t begin, int64_t count) const {
+    AttentionPlan some = *this;
+    some.key_rows = {begin, begin + count};
+    return some;
+  }
+  Segment query(int64_t sequence) const { return query_rows.part_of((*queries)[sequence]); }
+  Segment key(int64_t sequence) const { return key_rows.part_of((*keys)[sequence]); }
+  int64_t sequences() const { return static_cast<int64_t>(queries->size()); }
 };
 
 /// Room for the keys and values of one sequence's tokens. It holds one head after another, so that
@@ -131,10 +147,14 @@ struct Attention {
   Linear kv() const { return {stacked(wk, wv)}; }
   Linear output() const { return {wo}; }
 
-  /// Rotates q and k of the new tokens in place.
-  static void rotate(const AttentionPlan& plan, Mat q, Mat k, bool inverse);
+  /// Rotates q, or k, of the new tokens in place.
+  static void rotate_queries(const AttentionPlan& plan, Mat q, bool inverse = false);
+  static void rotate_keys(const AttentionPlan& plan, Mat k, bool inverse = false);
+  /// Rotated keys and values kv [Rk, 2D] to where cache[i] has room for them, for each sequence i;
+  /// nothing without a cache.
+  static void append(const AttentionPlan& plan, ConstMat kv, std::span<const KeyValues> cache);
   /// out [R, D] from rotated q [R, D]; keys and values in the rows of kv [Rk, 2D], or, for
-  /// sequence i, in cache[i] where a cache is given: the new rows of kv are appended.
+  /// sequence i, in cache[i] where a cache is given, to which they were appended.
   static void attend(const AttentionPlan& plan, ConstMat q, ConstMat kv,
                      std::span<const KeyValues> cache, Mat out, Mat lse, const Scratch& scratch);
   /// A few queries and keys, not rotated yet, and what attend() takes with them.
@@ -144,7 +164,7 @@ struct Attention {
     std::span<const KeyValues> cache;
     Mat out, lse;
   };
-  /// rotate() and attend() of job(of, i) for each i below `count`, of as many sequences and heads
+  /// All of the above of job(of, i) for each i below `count`, of as many sequences and heads
   /// each, in one loop over threads. A head always has the same thread, whose core so keeps that
   /// head's part of the cache.
   static void attend_together(int64_t count, const void* of, Job (*job)(const void* of, int64_t i),
@@ -184,6 +204,9 @@ struct Block {
     Saved(Arena& arena, int64_t rows, int64_t d, int64_t heads, int64_t d_ff);
     Saved first_rows(int64_t rows) const { return row_range(0, rows); }
     Saved row_range(int64_t begin, int64_t count) const;
+    Mat q() const { return qkv.col_range(0, x.cols); }
+    Mat k() const { return qkv.col_range(x.cols, x.cols); }
+    Mat kv() const { return qkv.col_range(x.cols, 2 * x.cols); }
   };
 
   /// Reads saved.x; y [R, D] may alias saved.x. cache: one per sequence, or none.
@@ -197,11 +220,11 @@ struct Block {
                 const Scratch& scratch) const;
 
  private:
-  /// saved up to out.
-  void attend(const AttentionPlan& plan, float eps, const Saved& saved,
-              std::span<const KeyValues> cache, const Scratch& scratch) const;
+  /// saved.qkv.
+  void project_in(const AttentionPlan& plan, float eps, const Saved& saved,
+                  const Scratch& scratch) const;
   /// saved.z, and scratch.normed: the input of the feed-forward part.
-  void project(float eps, const Saved& saved, const Scratch& scratch) const;
+  void project_out(float eps, const Saved& saved, const Scratch& scratch) const;
 };
 
 /// What one scale (x, the target) learns from another (source):
@@ -224,6 +247,9 @@ struct CrossBlock {
     Saved first_rows(int64_t rows, int64_t source_rows) const;
     /// Some rows of x and of what follows from them alone; source and kv stay as they are.
     Saved row_range(int64_t begin, int64_t count) const;
+    /// Some rows of source, and of kv.
+    Saved source_range(int64_t begin, int64_t count) const;
+    Mat k() const { return kv.col_range(0, source.cols); }
   };
 
   /// y += result.
@@ -237,11 +263,14 @@ struct CrossBlock {
                 const CrossBlock& grad, const Scratch& scratch) const;
 
  private:
-  /// saved up to out.
-  void attend(const AttentionPlan& plan, float eps, const Saved& saved,
-              std::span<const KeyValues> cache, const Scratch& scratch) const;
+  /// saved.kv.
+  void project_source(const AttentionPlan& plan, float eps, const Saved& saved,
+                      const Scratch& scratch) const;
+  /// saved.q.
+  void project_in(const AttentionPlan& plan, float eps, const Saved& saved,
+                  const Scratch& scratch) const;
   /// saved.z, scratch.d_branch: a, and scratch.normed: the input of the feed-forward part.
-  void project(float eps, const Saved& saved, const Scratch& scratch) const;
+  void project_out(float eps, const Saved& saved, const Scratch& scratch) const;
 };
 
 /// Visits every parameter of a layer as visit(name, view, role). The one list of names that

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -14,6 +15,13 @@ struct Segment {
   int64_t end() const { return begin + count; }
 };
 using Segments = std::vector<Segment>;
+
+/// Rows [begin, end) of a buffer.
+struct RowRange {
+  int64_t begin = 0, end = std::numeric_limits<int64_t>::max();
+  /// Those of a segment's tokens that lie in them, in a view that begins with row `begin`.
+  Segment part_of(const Segment& s) const;
+};
 
 /// B sequences of N tokens each, from their beginning, one after another.
 Segments whole_sequences(int64_t batch, int64_t length);
