@@ -297,11 +297,12 @@ void Model::run_cross_side_by_side(int64_t layer, Activations& a, const Cache& c
     const Mat x = targets.before[p.target];
     const Mat source = a.states[layer][p.source].row_range(0, a.rows(p.source));
     if (x.rows == 0 && source.rows == 0) continue;
-    branches.push_back({&p.block.q_norm, &p.block.kv_norm, &p.block.attn, &p.block.ffn_norm,
-                        &p.block.ffn, cross_plan(p, *targets.tokens, a), x, source,
-                        all(cache.cross[layer][i]),
-                        a.pair_branches[i].first_rows(x.rows, source.rows), targets.after[p.target],
-                        static_cast<int64_t>(i)});
+    // Neither what one target reads nor what one source gives comes to a single thread.
+    const auto home = p.target + static_cast<int64_t>(i);
+    branches.push_back(
+        {&p.block.q_norm, &p.block.kv_norm, &p.block.attn, &p.block.ffn_norm, &p.block.ffn,
+         cross_plan(p, *targets.tokens, a), x, source, all(cache.cross[layer][i]),
+         a.pair_branches[i].first_rows(x.rows, source.rows), targets.after[p.target], home});
   }
   const bool apart = fits_in_cache_ && are_faster_apart(branches, 1);
   (apart ? forward_apart : forward_together)(branches, static_cast<float>(config_.norm_eps),
