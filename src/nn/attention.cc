@@ -159,7 +159,7 @@ void Attention::attend_together(int64_t count, const void* of,
 
 void Attention::attend_backward(const AttentionPlan& plan, ConstMat q, ConstMat kv, ConstMat lse,
                                 ConstMat d_out, Mat dq, Mat dkv, const Scratch& scratch) {
-  const int64_t sequences = plan.queries->size(), d = q.cols;
+  const int64_t sequences = plan.sequences(), d = q.cols;
   parallel_for_dynamic(sequences * plan.heads, [&](int64_t task) {
     const int64_t sequence = task / plan.heads, head = task % plan.heads;
     const Segment s = plan.query(sequence), t = plan.key(sequence);
