@@ -297,7 +297,8 @@ void Model::run_cross_side_by_side(int64_t layer, Activations& a, const Cache& c
     const Mat x = targets.before[p.target];
     const Mat source = a.states[layer][p.source].row_range(0, a.rows(p.source));
     if (x.rows == 0 && source.rows == 0) continue;
-    // Neither what one target reads nor what one source gives comes to a single thread.
+    // Of three scales and two threads, what one target reads comes to both, and what one source
+    // gives.
     const auto home = p.target + static_cast<int64_t>(i);
     branches.push_back(
         {&p.block.q_norm, &p.block.kv_norm, &p.block.attn, &p.block.ffn_norm, &p.block.ffn,

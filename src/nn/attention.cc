@@ -16,7 +16,7 @@ void rotate_segment(const AttentionPlan& plan, const Segment& s, int64_t factor,
   rope(x.row_range(s.row, s.count), *plan.rope, first, step, inverse);
 }
 
-// rotate(i) for each sequence, of all of which there are some rows.
+// rotate(i) for each sequence; together they have `rows` rows.
 template <class Rotate>
 void for_each_sequence(int64_t sequences, int64_t rows, const Rotate& rotate) {
   if (sequences >= num_threads() && rows >= kMinParallelRows)

@@ -195,8 +195,7 @@ void Block::backward(const AttentionPlan& plan, const Saved& s, Mat dy, const Bl
 
   attn.output().backward(s.out, dy, d_out, Write::kAssign, grad.attn.output(), scratch.precision);
   const Mat dq = d_qkv.col_range(0, d), dkv = d_qkv.col_range(d, 2 * d);
-  Attention::attend_backward(plan, s.qkv.col_range(0, d), s.qkv.col_range(d, 2 * d), s.lse, d_out,
-                             dq, dkv, scratch);
+  Attention::attend_backward(plan, s.q(), s.kv(), s.lse, d_out, dq, dkv, scratch);
   Attention::rotate_queries(plan, dq, true);
   Attention::rotate_keys(plan, d_qkv.col_range(d, d), true);
   rms_norm_again(s.x, attn_norm.gain, s.attn_rstd.data, normed);
