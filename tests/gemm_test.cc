@@ -110,7 +110,7 @@ TEST_P(Gemm, MatchesDoubleInTiles) {
       check_product({ta, tb, 203, 301, 157, 3, Write::kAdd, 0.5f}, gemm);  // 19 MFLOP: 4 tiles
 }
 
-// As a gradient of weights is: by halves of the rows that are summed over.
+// As a gradient of weights is: by halves of the rows that are summed over, some rows at a time.
 TEST_P(Gemm, MatchesDoubleInHalves) {
   const Threads two(2);
   for (const Write write : {Write::kAssign, Write::kAdd})

@@ -24,6 +24,11 @@ constexpr int64_t kTileMultiple = 16;  // rows and columns that one register blo
 // themselves and may still have in a cache. With less of A and B, writing a second C and adding it
 // costs too much.
 constexpr double kMinOperandsPerC = 4;
+// Both halves go some rows at a time, over all tiles, so that these find what others have read in a
+// cache. With fewer rows than have so many elements in A and B for one of C, C itself would be most
+// of what is read.
+constexpr double kOperandsPerCAtOnce = 2;
+constexpr int64_t kMinTermsAtOnce = 128;
 
 struct Grid {
   int64_t rows, cols;
@@ -86,9 +91,10 @@ struct Product {
     return p;
   }
 
-  /// Terms [begin, begin + count) of each sum.
-  Product terms(int64_t begin, int64_t count) const {
+  /// Terms [begin, end) of each sum.
+  Product terms(int64_t begin, int64_t end) const {
     Product p = *this;
+    const int64_t count = end - begin;
     p.a = ta == Trans::kNo ? a.col_range(begin, count) : a.row_range(begin, count);
     p.b = tb == Trans::kNo ? b.row_range(begin, count) : b.col_range(begin, count);
     return p;
@@ -130,27 +136,40 @@ void multiply_in_tiles(const Product& p) {
   });
 }
 
+/// Elements of A and B for one of C.
+double operands_per_c(const Product& p) {
+  const double m = p.c.rows, n = p.c.cols;
+  return (m + n) * p.depth() / (m * n);
+}
+
 bool is_summed_in_halves(const Product& p) {
   const double m = p.c.rows, n = p.c.cols, k = p.depth();
   return p.ta == Trans::kYes && p.tb == Trans::kNo &&
          2 * m * n * k >= kTileCounts.front() * kMinTileFlops &&
-         (m + n) * k >= kMinOperandsPerC * m * n;
+         operands_per_c(p) >= kMinOperandsPerC;
 }
 
 void multiply_in_halves(const Product& p) {
   thread_local Buffer room;
   const size_t bytes = sizeof(float) * p.c.rows * p.c.cols;
   if (room.bytes() < bytes) room = Buffer(bytes);
-  const int64_t middle = p.depth() / 2;
-  const Product first = p.terms(0, middle);
-  Product second = p.terms(middle, p.depth() - middle);
-  second.c = Mat(room.floats(), p.c.rows, p.c.cols, p.c.cols);
-  second.write = Write::kAssign;
+  const Mat second_c(room.floats(), p.c.rows, p.c.cols, p.c.cols);
+  const int64_t k = p.depth(), middle = k / 2;
+  const auto parts = std::clamp<int64_t>(operands_per_c(p) / kOperandsPerCAtOnce, 1,
+                                         std::max<int64_t>(1, middle / kMinTermsAtOnce));
   const Grid grid = tile_grid(p.c.rows, p.c.cols, middle, kTileCounts.front() / 2);
-  parallel_for_dynamic(2 * grid.count(), [&](int64_t i) {
-    (i < grid.count() ? first : second).tile(grid, i % grid.count()).multiply();
-  });
-  add(second.c, p.c);
+  for (int64_t part = 0; part < parts; ++part) {
+    const auto cut = [&](int64_t terms, int64_t i) { return i * terms / parts; };
+    Product first = p.terms(cut(middle, part), cut(middle, part + 1));
+    Product second = p.terms(middle + cut(k - middle, part), middle + cut(k - middle, part + 1));
+    second.c = second_c;
+    second.write = part == 0 ? Write::kAssign : Write::kAdd;
+    if (part > 0) first.write = Write::kAdd;
+    parallel_for_dynamic(2 * grid.count(), [&](int64_t i) {
+      (i < grid.count() ? first : second).tile(grid, i % grid.count()).multiply();
+    });
+  }
+  add(second_c, p.c);
 }
 
 }  // namespace
