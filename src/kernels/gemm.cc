@@ -28,7 +28,7 @@ constexpr double kMinOperandsPerC = 4;
 // cache. With fewer rows than have so many elements in A and B for one of C, C itself would be most
 // of what is read.
 constexpr double kOperandsPerCAtOnce = 2;
-constexpr int64_t kMinTermsAtOnce = 128;
+constexpr int64_t kMinTermsAtOnce = 128;  // fewer are not worth a loop over threads
 
 struct Grid {
   int64_t rows, cols;
@@ -91,12 +91,13 @@ struct Product {
     return p;
   }
 
-  /// Terms [begin, end) of each sum.
-  Product terms(int64_t begin, int64_t end) const {
+  /// Part i of `parts`, of as many terms of each sum; all but the first are added to C.
+  Product part(int64_t i, int64_t parts) const {
+    const int64_t begin = i * depth() / parts, count = (i + 1) * depth() / parts - begin;
     Product p = *this;
-    const int64_t count = end - begin;
     p.a = ta == Trans::kNo ? a.col_range(begin, count) : a.row_range(begin, count);
     p.b = tb == Trans::kNo ? b.row_range(begin, count) : b.col_range(begin, count);
+    if (i > 0) p.write = Write::kAdd;
     return p;
   }
 
@@ -153,23 +154,20 @@ void multiply_in_halves(const Product& p) {
   thread_local Buffer room;
   const size_t bytes = sizeof(float) * p.c.rows * p.c.cols;
   if (room.bytes() < bytes) room = Buffer(bytes);
-  const Mat second_c(room.floats(), p.c.rows, p.c.cols, p.c.cols);
-  const int64_t k = p.depth(), middle = k / 2;
+  const Product first = p.part(0, 2);
+  Product second = p.part(1, 2);
+  second.c = Mat(room.floats(), p.c.rows, p.c.cols, p.c.cols);
+  second.write = Write::kAssign;
+  const Grid grid = tile_grid(p.c.rows, p.c.cols, first.depth(), kTileCounts.front() / 2);
   const auto parts = std::clamp<int64_t>(operands_per_c(p) / kOperandsPerCAtOnce, 1,
-                                         std::max<int64_t>(1, middle / kMinTermsAtOnce));
-  const Grid grid = tile_grid(p.c.rows, p.c.cols, middle, kTileCounts.front() / 2);
+                                         std::max<int64_t>(1, first.depth() / kMinTermsAtOnce));
   for (int64_t part = 0; part < parts; ++part) {
-    const auto cut = [&](int64_t terms, int64_t i) { return i * terms / parts; };
-    Product first = p.terms(cut(middle, part), cut(middle, part + 1));
-    Product second = p.terms(middle + cut(k - middle, part), middle + cut(k - middle, part + 1));
-    second.c = second_c;
-    second.write = part == 0 ? Write::kAssign : Write::kAdd;
-    if (part > 0) first.write = Write::kAdd;
     parallel_for_dynamic(2 * grid.count(), [&](int64_t i) {
-      (i < grid.count() ? first : second).tile(grid, i % grid.count()).multiply();
+      const Product& half = i < grid.count() ? first : second;
+      half.part(part, parts).tile(grid, i % grid.count()).multiply();
     });
   }
-  add(second_c, p.c);
+  add(second.c, p.c);
 }
 
 }  // namespace
