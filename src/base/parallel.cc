@@ -1,4 +1,5 @@
 #include "axl/base/parallel.h"
+#include "axl/base/clock.h"
 
 #include <algorithm>
 #include <atomic>
@@ -88,7 +89,6 @@ bool all_take_part() {
 }
 
 double measured_loop_seconds() {
-  using Clock = std::chrono::steady_clock;
   constexpr int kRuns = 20, kLoops = 20;
   const Clock::time_point begin = Clock::now();
   while (!all_take_part() && Clock::now() - begin < std::chrono::milliseconds(10)) continue;
@@ -96,8 +96,7 @@ double measured_loop_seconds() {
   for (int run = 0; run < kRuns; ++run) {
     const Clock::time_point start = Clock::now();
     for (int i = 0; i < kLoops; ++i) parallel_for_ranges(max_threads(), [](int64_t, int64_t) {});
-    const std::chrono::duration<double> all = Clock::now() - start;
-    best = std::min(best, all.count() / kLoops);
+    best = std::min(best, seconds_since(start) / kLoops);
   }
   return best;
 }

@@ -1,4 +1,5 @@
 #include "axl/base/process.h"
+#include "axl/base/clock.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -21,7 +22,6 @@
 namespace axl {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using namespace std::chrono_literals;
 
 [[noreturn]] void fail(const std::string& program, const char* what) {

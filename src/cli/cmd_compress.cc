@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "axl/base/clock.h"
 #include "axl/base/error.h"
 #include "axl/base/file.h"
 #include "axl/base/format.h"
@@ -22,12 +23,6 @@ namespace axl {
 namespace {
 
 namespace fs = std::filesystem;
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
 /// A copy, not a mapping: another program may write to the file while it is being compressed.
 std::string read_input(const std::string& name) {
   return read_text(name == "-" ? "/dev/stdin" : name);

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "axl/base/clock.h"
 #include "axl/base/error.h"
 #include "axl/base/file.h"
 #include "axl/base/format.h"
@@ -27,7 +28,7 @@ namespace {
 // Of more files than this in directories, only the worst are printed.
 constexpr size_t kMostListed = 10;
 
-struct Options {
+struct ScoreOptions {
   std::vector<std::string> paths, prime, training;
   std::string per_byte, head = "full";
   bool baselines = false, breakdown = false;
@@ -39,7 +40,7 @@ struct Inputs {
   bool list_files;  ///< print each file's score as soon as it is known
 };
 
-Inputs find_inputs(const Options& o, const Globals& globals) {
+Inputs find_inputs(const ScoreOptions& o, const Globals& globals) {
   if (!o.prime.empty() && !o.baselines)
     throw UsageError("--prime is what the compressors of --baselines read first; give both");
   Inputs in{expand_paths(o.paths), expand_paths(o.prime), expand_paths(o.training), true};
@@ -51,20 +52,19 @@ Inputs find_inputs(const Options& o, const Globals& globals) {
 }
 
 std::vector<Baseline> measure_baselines(const Inputs& in, Progress& progress) {
-  using Clock = std::chrono::steady_clock;
   std::string current;
   Clock::time_point begin;
   return run_baselines({in.files.begin(), in.files.end()}, {in.prime.begin(), in.prime.end()},
                        [&](const std::string& what) {
                          if (what != current) begin = Clock::now();
                          current = what;
-                         const std::chrono::duration<double> waited = Clock::now() - begin;
-                         progress.update(format("{}, {}", what, human_seconds(waited.count())));
+                         const std::string waited = human_seconds(seconds_since(begin));
+                         progress.update(format("{}, {}", what, waited));
                          return stop_signal() == 0;
                        });
 }
 
-void print_evaluation(const Evaluation& evaluation, const Options& o, const Inputs& in) {
+void print_evaluation(const Evaluation& evaluation, const ScoreOptions& o, const Inputs& in) {
   if (!in.list_files) print_worst_files(evaluation);
   print_total(evaluation);
   print_shared_shingles(evaluation);
@@ -72,14 +72,14 @@ void print_evaluation(const Evaluation& evaluation, const Options& o, const Inpu
   if (o.baselines) print_baselines(evaluation);
 }
 
-Head head_of(const Options& o) {
+Head head_of(const ScoreOptions& o) {
   if (o.head == "full") return Head::kFused;
   if (o.head == "fine") return Head::kFine;
   throw UsageError(format("--head: '{}' is not one of full, fine", o.head));
 }
 
 /// Does all the work; returns early when a signal says to stop.
-Evaluation evaluate(const Model& model, const Options& o, const Inputs& in, AtomicFile* csv,
+Evaluation evaluate(const Model& model, const ScoreOptions& o, const Inputs& in, AtomicFile* csv,
                     const Globals& globals) {
   Progress progress(globals.quiet);
   Evaluation evaluation =
@@ -94,7 +94,7 @@ Evaluation evaluate(const Model& model, const Options& o, const Inputs& in, Atom
   return evaluation;
 }
 
-int eval_ppl(const Options& o, const Globals& globals) {
+int eval_ppl(const ScoreOptions& o, const Globals& globals) {
   head_of(o);  // a wrong name is told before the long work
   const Inputs in = find_inputs(o, globals);
   const Model model = load_model(resolve_model(globals.model));
@@ -117,7 +117,7 @@ int eval_ppl(const Options& o, const Globals& globals) {
 }  // namespace
 
 Action setup_eval_ppl(CLI::App& app, Globals& globals) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<ScoreOptions>();
   const auto add_paths = [&app](const char* flag, std::vector<std::string>& paths,
                                 const char* help) {
     app.add_option(flag, paths, help)->type_name("PATH")->allow_extra_args(false);

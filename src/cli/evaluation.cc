@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "axl/base/clock.h"
 #include "axl/base/error.h"
 #include "axl/base/format.h"
 #include "axl/base/text.h"
@@ -13,12 +14,6 @@
 
 namespace axl {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
 
 void write_rows(AtomicFile& csv, std::string_view text, uint64_t offset,
                 std::span<const float> nats) {

@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <string>
 
+#include "axl/base/clock.h"
+
 namespace axl {
 
 /// One line on stderr that says how far a long command is: rewritten in place on a terminal,
@@ -23,7 +25,6 @@ class Progress {
   void print(const std::string& line);
 
  private:
-  using Clock = std::chrono::steady_clock;
   bool quiet_, terminal_;
   double seconds_;
   std::FILE* out_;

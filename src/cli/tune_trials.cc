@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "axl/base/clock.h"
 #include "axl/base/error.h"
 #include "axl/base/format.h"
 #include "axl/base/memory.h"
@@ -14,16 +15,11 @@
 namespace axl {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 constexpr int64_t kFewestSteps = 5;
 constexpr double kMeasuringShare = 0.02;  // of the budget
 constexpr int64_t kProbeBytes = 4096;     // to measure how fast scoring is
 constexpr double kScoringShare = 0.15;    // of a first trial's time, at most
 constexpr int64_t kFewestScored = 4096;   // bytes
-
-double seconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
 
 bool changes_cost(const std::string& setting) {
   for (const char* key : {"model.", "train.batch_size=", "train.optimizer=", "train.precision="})
@@ -31,14 +27,14 @@ bool changes_cost(const std::string& setting) {
   return false;
 }
 
-bool sets(const Candidate& candidate, const std::string& key) {
+bool sets(const TuneCandidate& candidate, const std::string& key) {
   return std::ranges::any_of(candidate,
                              [&](const std::string& s) { return s.starts_with(key + "="); });
 }
 
 }  // namespace
 
-TuneTrials::TuneTrials(Config base, std::vector<Candidate> candidates, const Corpora& corpora,
+TuneTrials::TuneTrials(Config base, std::vector<TuneCandidate> candidates, const Corpora& corpora,
                        TuneBudget budget)
     : base_(std::move(base)),
       candidates_(std::move(candidates)),

@@ -14,8 +14,6 @@
 namespace axl {
 namespace {
 
-constexpr std::chrono::milliseconds kPatience{50};
-
 uint64_t random_seed() {
   static std::atomic<uint64_t> count{0};
   static const uint64_t start = (uint64_t{std::random_device()()} << 32) ^ std::random_device()();

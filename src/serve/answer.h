@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "axl/base/clock.h"
 #include "axl/serve/engine.h"
 #include "serve/text_request.h"
 
@@ -32,9 +33,10 @@ struct AnswerPrompt {
 /// The work on one request: all its texts, being written at the same time.
 class Answer {
  public:
-  using Clock = std::chrono::steady_clock;
   /// Throws to end the work: the client has gone, the server stops.
   using Interrupt = std::function<void()>;
+  /// How long to wait for a piece before an Interrupt is asked again.
+  static constexpr std::chrono::milliseconds kPatience{50};
 
   /// Submits the texts. Throws BusyError, UsageError and ApiError.
   Answer(std::shared_ptr<Engine> engine, std::string model, TextRequest request,

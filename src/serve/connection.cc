@@ -25,8 +25,8 @@ bool wait_for(int socket, short events, milliseconds time) {
   return n > 0 && (p.revents & (events | POLLHUP | POLLERR)) != 0;
 }
 
-milliseconds until(Connection::Clock::time_point t) {
-  return std::chrono::duration_cast<milliseconds>(t - Connection::Clock::now()) + milliseconds(1);
+milliseconds until(Clock::time_point t) {
+  return std::chrono::duration_cast<milliseconds>(t - Clock::now()) + milliseconds(1);
 }
 
 void read_address(const sockaddr_storage& address, std::string& ip, int& port) {

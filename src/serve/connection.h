@@ -6,6 +6,8 @@
 #include <chrono>
 #include <string>
 
+#include "axl/base/clock.h"
+
 namespace axl {
 
 /// Patience with a client.
@@ -21,8 +23,6 @@ struct ConnectionTimes {
 /// within a size and a time.
 class Connection : public httplib::Stream {
  public:
-  using Clock = std::chrono::steady_clock;
-
   Connection(int socket, const ConnectionTimes& times) : socket_(socket), times_(times) {}
 
   enum class Head { kReady, kClosed, kTooLarge, kTooSlow };

@@ -146,7 +146,7 @@ void Endpoints::answer(TextRequest request, const Call& call, Response& response
   }
   if (stream) return stream_answer(answer, interrupt(call.exchange), call.exchange, response);
   answer->finish(interrupt(call.exchange));
-  call.exchange.first_byte = Connection::Clock::now();
+  call.exchange.first_byte = Clock::now();
   send_json(response, make_shape(*answer)->whole());
 }
 

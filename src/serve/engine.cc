@@ -1,4 +1,5 @@
 #include "axl/serve/engine.h"
+#include "axl/base/clock.h"
 
 #include <algorithm>
 #include <cmath>
@@ -11,8 +12,6 @@
 
 namespace axl {
 namespace {
-
-using Clock = Stream::Clock;
 
 // Prompt tokens that a pass may take beside texts that are being written, if it has no more of
 // those: enough for products at speed, little to wait for.
@@ -167,7 +166,7 @@ class Engine::Worker {
     const std::lock_guard lock(mutex_);
     ++stats_.passes;
     stats_.pass_rows += tokens;
-    stats_.pass_seconds += std::chrono::duration<double>(Clock::now() - begin).count();
+    stats_.pass_seconds += seconds_since(begin);
   }
 
   /// Nobody takes up what its cache holds.

@@ -8,7 +8,8 @@
 namespace axl {
 namespace {
 
-constexpr std::chrono::milliseconds kPatience{50}, kGlance{2};
+// How long to wait for a piece of one text while there may be some of others.
+constexpr std::chrono::milliseconds kGlance{2};
 
 class EventStream {
  public:
@@ -36,13 +37,12 @@ class EventStream {
     for (size_t i = 0; i < count; ++i) send_all(shape_->opening(i));
     for (size_t open = count; open > 0;) {
       interrupt_();
-      const auto patience = open == 1 ? kPatience : kGlance;
+      const auto patience = open == 1 ? Answer::kPatience : kGlance;
       for (size_t i = 0; i < count; ++i) {
         if (answer_.texts()[i].done()) continue;
         const std::optional<CompletionPiece> piece = answer_.advance(i, patience);
         if (!piece) continue;
-        if (!piece->text.empty() && !exchange_.first_byte)
-          exchange_.first_byte = Connection::Clock::now();
+        if (!piece->text.empty() && !exchange_.first_byte) exchange_.first_byte = Clock::now();
         if (piece->last) --open, check_end(*piece, answer_.request().api);
         send_all(shape_->piece(i, *piece));
       }

@@ -6,6 +6,8 @@
 #include <optional>
 #include <string>
 
+#include "axl/base/clock.h"
+
 #include "serve/connection.h"
 
 namespace axl {
@@ -18,11 +20,9 @@ struct Exchange {
   std::string route = "other";  ///< the pattern that serves it
   bool begun = false;           ///< the head was understood
   bool body_unread = false;     ///< what follows on the connection is not the next request's head
-  std::optional<Connection::Clock::time_point> first_byte;  ///< of text, when it was sent
+  std::optional<Clock::time_point> first_byte;  ///< of text, when it was sent
 
-  double seconds_to(Connection::Clock::time_point t) const {
-    return std::chrono::duration<double>(t - connection.arrival()).count();
-  }
+  double seconds_to(Clock::time_point t) const { return to_seconds(t - connection.arrival()); }
 };
 
 /// The HTTP library's server, with connections that are bounded in number, size and time, and with

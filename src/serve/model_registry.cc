@@ -9,24 +9,21 @@
 #include "serve/api_error.h"
 
 namespace axl {
-namespace {
 
 namespace fs = std::filesystem;
 
 /// Tells one file at a path from another that replaced it.
-struct FileIdentity {
+struct ModelRegistry::FileIdentity {
   uint64_t device = 0, inode = 0;
   int64_t bytes = 0, seconds = 0, nanoseconds = 0;
   bool operator==(const FileIdentity&) const = default;
+
+  static FileIdentity of(const fs::path& path) {
+    struct stat s = {};
+    if (stat(path.c_str(), &s) != 0) return {};
+    return {s.st_dev, s.st_ino, s.st_size, s.st_mtim.tv_sec, s.st_mtim.tv_nsec};
+  }
 };
-
-FileIdentity identify(const fs::path& path) {
-  struct stat s = {};
-  if (stat(path.c_str(), &s) != 0) return {};
-  return {s.st_dev, s.st_ino, s.st_size, s.st_mtim.tv_sec, s.st_mtim.tv_nsec};
-}
-
-}  // namespace
 
 struct ModelRegistry::Entry {
   std::string name;
@@ -57,7 +54,7 @@ ModelRegistry::ModelRegistry(const std::vector<ServedModel>& models, const Engin
     auto entry = std::make_unique<Entry>();
     entry->name = m.name;
     entry->path = m.path;
-    entry->file = identify(m.path);
+    entry->file = FileIdentity::of(m.path);
     entry->config = load_model_config(m.path);
     entries_.push_back(std::move(entry));
   }
@@ -84,7 +81,7 @@ ModelRegistry::Entry& ModelRegistry::find(const std::string& name) const {
 const std::string& ModelRegistry::resolve(const std::string& name) const { return find(name).name; }
 
 void ModelRegistry::load(Entry& entry) {
-  const FileIdentity file = identify(entry.path);
+  const FileIdentity file = FileIdentity::of(entry.path);
   auto model = std::make_shared<const Model>(load_model(entry.path));
   auto engine = std::make_shared<Engine>(model, options_);
   spdlog::info("{}: loaded {} ({} parameters)", entry.name, entry.path.string(),
@@ -123,7 +120,7 @@ void ModelRegistry::load_all() {
 void ModelRegistry::reload_changed() {
   for (const std::unique_ptr<Entry>& e : entries_) {
     const std::lock_guard lock(e->loading);
-    const FileIdentity now = identify(e->path);
+    const FileIdentity now = FileIdentity::of(e->path);
     if (!e->current() || now == e->file || now == FileIdentity{}) continue;
     try {
       load(*e);

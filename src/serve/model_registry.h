@@ -45,6 +45,7 @@ class ModelRegistry {
   std::vector<ModelStatus> status() const;
 
  private:
+  struct FileIdentity;
   struct Entry;
   Entry& find(const std::string& name) const;
   void load(Entry& entry);

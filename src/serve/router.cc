@@ -201,7 +201,7 @@ void Router::preflight(const Request& request, Response& response) const {
 
 void Router::log(const Request& request, const Response& response) {
   const Exchange& exchange = Listener::exchange();
-  const double seconds = exchange.seconds_to(Connection::Clock::now());
+  const double seconds = exchange.seconds_to(Clock::now());
   std::optional<double> first_byte;
   if (exchange.first_byte) first_byte = exchange.seconds_to(*exchange.first_byte);
   metrics_.count(exchange.route, response.status, seconds, first_byte);

@@ -4,13 +4,12 @@
 #include <cmath>
 #include <iterator>
 
+#include "axl/base/clock.h"
 #include "axl/base/tokens.h"
 #include "axl/infer/session.h"
 
 namespace axl {
 namespace {
-
-double seconds(Stream::Clock::duration d) { return std::chrono::duration<double>(d).count(); }
 
 void append(std::vector<TokenInfo>& to, std::vector<TokenInfo>& from) {
   std::move(from.begin(), from.end(), std::back_inserter(to));
@@ -141,8 +140,8 @@ void Stream::finish(const std::string& reason) {
   piece_.prompt_dropped = prompt_dropped_;
   piece_.prompt_reused = prompt_reused_;
   piece_.new_tokens = new_tokens_;
-  piece_.prompt_seconds = seconds(first - begun);
-  piece_.write_seconds = seconds(now - first);
+  piece_.prompt_seconds = to_seconds(first - begun);
+  piece_.write_seconds = to_seconds(now - first);
   mailbox_->put(std::exchange(piece_, {}));
 }
 

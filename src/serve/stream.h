@@ -5,6 +5,7 @@
 #include <span>
 #include <utility>
 
+#include "axl/base/clock.h"
 #include "axl/base/rng.h"
 #include "axl/infer/generate.h"
 #include "axl/serve/engine.h"
@@ -36,8 +37,6 @@ class Mailbox {
 /// read, and what follows from the logits. The context moves as that of a Session.
 class Stream {
  public:
-  using Clock = std::chrono::steady_clock;
-
   Stream(CompletionRequest request, const ModelConfig& config);
 
   std::shared_ptr<Mailbox> mailbox() const { return mailbox_; }

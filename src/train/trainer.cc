@@ -1,4 +1,5 @@
 #include "axl/train/trainer.h"
+#include "axl/base/clock.h"
 
 #include <algorithm>
 #include <cmath>
@@ -16,12 +17,6 @@
 
 namespace axl {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
 
