@@ -39,21 +39,21 @@ TEST(TuneParam, RefusesWhatIsNoRangeAndNoList) {
 TEST(TuneCandidates, AreTheGridWhereItIsSmall) {
   const std::vector<TuneParam> params = {parse_tune_param("a=1,2,3", false, 7),
                                          parse_tune_param("b=x,y", false, 7)};
-  const std::vector<Candidate> all = tune_candidates(params, 6, 0);
+  const std::vector<TuneCandidate> all = tune_candidates(params, 6, 0);
   EXPECT_EQ(std::set(all.begin(), all.end()).size(), 6u);
-  EXPECT_EQ(all[0], (Candidate{"a=1", "b=x"}));
-  EXPECT_EQ(all[5], (Candidate{"a=3", "b=y"}));
+  EXPECT_EQ(all[0], (TuneCandidate{"a=1", "b=x"}));
+  EXPECT_EQ(all[5], (TuneCandidate{"a=3", "b=y"}));
 }
 
 TEST(TuneCandidates, AreADifferentSampleForEachSeedWhereTheGridIsLarge) {
   const std::vector<TuneParam> params = {parse_tune_param("lr=1e-4..1e-2", false, 7),
                                          parse_tune_param("b=x,y,z", false, 7)};
-  const std::vector<Candidate> some = tune_candidates(params, 20, 3);
+  const std::vector<TuneCandidate> some = tune_candidates(params, 20, 3);
   EXPECT_EQ(std::set(some.begin(), some.end()).size(), 20u);
   EXPECT_EQ(some, tune_candidates(params, 20, 3));
   EXPECT_NE(some, tune_candidates(params, 20, 4));
   int below_middle = 0;
-  for (const Candidate& c : some) {
+  for (const TuneCandidate& c : some) {
     const double lr = std::stod(c[0].substr(3));
     EXPECT_TRUE(lr >= 1e-4 && lr <= 1e-2) << lr;
     below_middle += lr < 1e-3;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "axl/base/clock.h"
 #include "axl/base/error.h"
 #include "axl/base/format.h"
 #include "axl/base/memory.h"
@@ -29,17 +30,11 @@
 namespace axl {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-struct Options {
+struct BenchOptions {
   std::string what, config;
   std::vector<std::string> set;
   double seconds = 10;
 };
-
-double seconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
 
 /// Shortest of the repetitions of body() that fit into `seconds`; at least three.
 template <class Body>
@@ -230,14 +225,14 @@ Json bench_gemm(const Config& config, double seconds) {
           {"products", list}};
 }
 
-Model model_to_measure(const Options& o, const Globals& globals) {
+Model model_to_measure(const BenchOptions& o, const Globals& globals) {
   if (o.config.empty()) return load_model(resolve_model(globals.model));
   Model model(load_config(o.config, o.set).model);
   model.init(0);
   return model;
 }
 
-int bench(const Options& o, const Globals& globals) {
+int bench(const BenchOptions& o, const Globals& globals) {
   Json json;
   if (o.what == "generate") {
     json = bench_generate(model_to_measure(o, globals), o.seconds);
@@ -256,7 +251,7 @@ int bench(const Options& o, const Globals& globals) {
 }  // namespace
 
 Action setup_bench(CLI::App& app, Globals& globals) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<BenchOptions>();
   app.add_option("what", o->what, "What to measure: train, generate or gemm (matrix products)")
       ->type_name("WHAT")
       ->required()

@@ -29,7 +29,7 @@ namespace fs = std::filesystem;
 constexpr int64_t kMostCarried = int64_t{32} << 20;
 constexpr const char* kModelfileMark = "# Written by axl export-gguf.";
 
-struct Options {
+struct GgufOptions {
   std::string type = "f16";
   bool with_axl = false;
 };
@@ -181,7 +181,7 @@ std::vector<uint8_t> whole_model(const Model& model, const std::string& name) {
   return {text.begin(), text.end()};
 }
 
-int export_gguf(const Options& o, const Globals& globals) {
+int export_gguf(const GgufOptions& o, const Globals& globals) {
   if (globals.out.empty()) throw UsageError("-o/--out is needed: the .gguf file to write");
   const LlamaType type = llama_type(o.type);
   const fs::path out = globals.out, source = resolve_model(globals.model);
@@ -222,7 +222,7 @@ int export_gguf(const Options& o, const Globals& globals) {
 }  // namespace
 
 Action setup_export_gguf(CLI::App& app, Globals& globals) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<GgufOptions>();
   app.add_option("--type", o->type, format("One of {}", fmt::join(kLlamaTypes, ", ")))
       ->type_name("TYPE")
       ->capture_default_str();

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 
+#include "axl/base/clock.h"
 #include "axl/base/error.h"
 #include "axl/base/format.h"
 #include "axl/infer/fill_in_middle.h"
@@ -22,7 +23,7 @@
 namespace axl {
 namespace {
 
-struct Options {
+struct GenerateCommandOptions {
   std::string prompt;
   std::optional<std::string> suffix;
   GenerateOptions generate;
@@ -76,7 +77,7 @@ Json result_json(const std::string& prompt, const std::optional<std::string>& su
   return json;
 }
 
-int generate_command(const Options& o, const Globals& globals) {
+int generate_command(const GenerateCommandOptions& o, const Globals& globals) {
   o.generate.sampling.validate();
   const auto path = resolve_model(globals.model);
   const Model model = load_model(path);
@@ -86,15 +87,14 @@ int generate_command(const Options& o, const Globals& globals) {
   if (!globals.json && !write_out(prompt)) throw Error("stdout cannot be written");
 
   bool writable = true;
-  const auto begin = std::chrono::steady_clock::now();
+  const Clock::time_point begin = Clock::now();
   const auto on_text = [&](std::string_view text) {
     if (!globals.json) writable = write_out(text);
     return writable && stop_signal() == 0;
   };
   const Generation g = o.suffix ? fill(model, prompt, *o.suffix, o.generate, on_text)
                                 : generate(model, prompt, o.generate, on_text);
-  const double seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const double seconds = seconds_since(begin);
   const double rate = g.new_tokens / seconds;
   if (globals.json) {
     print_json(result_json(prompt, o.suffix, g, rate));
@@ -114,7 +114,7 @@ int generate_command(const Options& o, const Globals& globals) {
 }  // namespace
 
 Action setup_generate(CLI::App& app, Globals& globals) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<GenerateCommandOptions>();
   SamplingOptions& s = o->generate.sampling;
   app.add_option("prompt", o->prompt, "Text to continue; - reads it from stdin")
       ->type_name("PROMPT")

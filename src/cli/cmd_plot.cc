@@ -21,7 +21,7 @@ namespace axl {
 namespace {
 namespace fs = std::filesystem;
 
-struct Options {
+struct PlotOptions {
   std::vector<std::string> runs;
 };
 
@@ -83,7 +83,7 @@ Json runs_json(const std::vector<PlottedRun>& runs, const std::vector<std::strin
   return list;
 }
 
-int plot(const Options& o, const Globals& globals) {
+int plot(const PlotOptions& o, const Globals& globals) {
   if (!globals.model.empty())
     throw UsageError("plot reads logs of runs and takes no --model: give their directories");
   const fs::path out = globals.out.empty() ? "plot.svg" : globals.out;
@@ -109,7 +109,7 @@ int plot(const Options& o, const Globals& globals) {
 }  // namespace
 
 Action setup_plot(CLI::App& app, Globals& globals) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<PlotOptions>();
   app.add_option("runs", o->runs, "Directories of training runs, or their train_log.csv")
       ->type_name("RUN")
       ->required();

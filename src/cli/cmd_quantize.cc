@@ -19,7 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct QuantizeOptions {
   std::string model, type = "q8_0", out;
 };
 
@@ -55,7 +55,7 @@ void print_report(const QuantizedReport& report, const fs::path& out, int64_t fi
              report.bits_per_weight());
 }
 
-int quantize(const Options& o, const Globals& globals) {
+int quantize(const QuantizeOptions& o, const Globals& globals) {
   if (o.out.empty()) throw UsageError("-o/--out is needed: the .gguf file to write");
   const fs::path source =
       o.model.empty() ? resolve_model(globals.model) : model_file(o.model, "axl quantize");
@@ -82,7 +82,7 @@ int quantize(const Options& o, const Globals& globals) {
 }  // namespace
 
 Action setup_quantize(CLI::App& app, Globals& globals) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<QuantizeOptions>();
   app.add_option("model", o->model,
                  "Model to quantise (directory or .safetensors file); default --model")
       ->type_name("MODEL");

@@ -28,7 +28,7 @@ using std::chrono::milliseconds;
 constexpr milliseconds kLook{100};   // at signals
 constexpr int kLooksPerReload = 10;  // of model files, once a second
 
-struct Options {
+struct ServeOptions {
   std::vector<std::string> models, runs;
   double timeout = 600;
   ServerOptions server;
@@ -66,7 +66,7 @@ std::vector<ServedModel> served_models(const std::vector<std::string>& options) 
   return models;
 }
 
-ServerOptions server_options(const Options& o) {
+ServerOptions server_options(const ServeOptions& o) {
   ServerOptions server = o.server;
   server.page = page_assets();
   server.models = served_models(o.models);
@@ -89,7 +89,7 @@ void announce(const Server& server, const ServerOptions& options, const Globals&
   std::fflush(stdout);
 }
 
-int serve_command(const Options& o, const Globals& globals) {
+int serve_command(const ServeOptions& o, const Globals& globals) {
   const ServerOptions options = server_options(o);
   Server server(options);
   catch_stop_signals();
@@ -110,7 +110,7 @@ int serve_command(const Options& o, const Globals& globals) {
   return kExitDone;
 }
 
-void add_address_options(CLI::App& app, Options& o) {
+void add_address_options(CLI::App& app, ServeOptions& o) {
   ServerOptions& s = o.server;
   app.add_option("--host", s.host, "Address to listen on")
       ->type_name("ADDRESS")
@@ -129,7 +129,7 @@ void add_address_options(CLI::App& app, Options& o) {
   app.add_flag("--insecure", s.insecure, "Serve other machines without a key");
 }
 
-void add_limit_options(CLI::App& app, Options& o) {
+void add_limit_options(CLI::App& app, ServeOptions& o) {
   ServerOptions& s = o.server;
   const auto limit = [&](const char* name, int64_t& value, int64_t most, const char* help) {
     app.add_option(name, value, help)
@@ -152,7 +152,7 @@ void add_limit_options(CLI::App& app, Options& o) {
 }  // namespace
 
 Action setup_serve(CLI::App& app, Globals& globals) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<ServeOptions>();
   app.add_option("--model", o->models,
                  "Model directory, .safetensors or .gguf file, and what requests call it; "
                  "repeatable; default $AXL_MODEL, then checkpoints/latest")

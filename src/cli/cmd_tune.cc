@@ -23,7 +23,7 @@ namespace {
 
 constexpr int kGridPoints = 7;
 
-struct Options {
+struct TuneOptions {
   std::string config, budget = "10m";
   std::vector<std::string> data, eval_data, set, params;
   std::optional<double> holdout;
@@ -31,7 +31,7 @@ struct Options {
   int64_t candidates = 16;
 };
 
-Config resolve(const Options& o) {
+Config resolve(const TuneOptions& o) {
   Config c = load_config(o.config, o.set);
   if (o.seed) c.train.seed = *o.seed;
   if (o.holdout) c.train.holdout = *o.holdout;
@@ -58,7 +58,7 @@ void refuse_fixed(const std::string& key) {
     if (key == fixed) throw UsageError(format("--param {}: this key is not for tuning", key));
 }
 
-std::vector<TuneParam> params_of(const Options& o, Config& config) {
+std::vector<TuneParam> params_of(const TuneOptions& o, Config& config) {
   const Fields fields = config.fields();
   std::vector<TuneParam> params;
   for (const std::string& text : o.params) {
@@ -87,7 +87,9 @@ Corpora corpora_of(const TrainConfig& t, const Globals& globals) {
   return corpora;
 }
 
-std::string words(const Candidate& candidate) { return format("{}", fmt::join(candidate, " ")); }
+std::string words(const TuneCandidate& candidate) {
+  return format("{}", fmt::join(candidate, " "));
+}
 
 std::string score_text(double score) {
   return std::isfinite(score) ? format("{:.4f} bpb", score) : "diverged";
@@ -103,7 +105,7 @@ std::string shell_word(const std::string& word) {
 }
 
 /// What to run with the result, flags of the search's own run included.
-std::string train_command(const Options& o, const Candidate& best) {
+std::string train_command(const TuneOptions& o, const TuneCandidate& best) {
   std::string text = "axl train --config " + shell_word(o.config);
   for (const std::string& path : o.data) text += " --data " + shell_word(path);
   for (const std::string& path : o.eval_data) text += " --eval-data " + shell_word(path);
@@ -145,7 +147,7 @@ double best_score(const TuneResult& result) {
   return score;
 }
 
-void report_json(const Options& o, const TuneTrials& trials, const TuneResult& result) {
+void report_json(const TuneOptions& o, const TuneTrials& trials, const TuneResult& result) {
   Json rows = Json::array();
   for (size_t i = 0; i < result.trials.size(); ++i) {
     const Trial& t = result.trials[i];
@@ -156,7 +158,7 @@ void report_json(const Options& o, const TuneTrials& trials, const TuneResult& r
   }
   Json json = {{"trials", rows}, {"stopped", result.stopped}, {"set", nullptr}};
   if (result.best) {
-    const Candidate& best = trials.candidate(*result.best);
+    const TuneCandidate& best = trials.candidate(*result.best);
     json["set"] = best;
     json["holdout_bpb"] = best_score(result);
     json["command"] = train_command(o, best);
@@ -164,21 +166,21 @@ void report_json(const Options& o, const TuneTrials& trials, const TuneResult& r
   print_json(json);
 }
 
-void report_text(const Options& o, const TuneTrials& trials, const TuneResult& result) {
+void report_text(const TuneOptions& o, const TuneTrials& trials, const TuneResult& result) {
   for (size_t i = 0; i < result.trials.size(); ++i) {
     const Trial& t = result.trials[i];
     fmt::print("rung {}  {:>6} steps  {:>12}  {}\n", t.rung + 1, trials.steps_made()[i],
                score_text(t.score), words(trials.candidate(t.candidate)));
   }
   if (!result.best) return;
-  const Candidate& best = trials.candidate(*result.best);
+  const TuneCandidate& best = trials.candidate(*result.best);
   fmt::print("best{}: {} with {:.4f} held-out bits per byte (sample)\n",
              stop_signal() ? " so far" : "", words(best), best_score(result));
   fmt::print("{}\n", train_command(o, best));
 }
 
 /// A best value at the end of its range says little about what lies beyond.
-void warn_about_edges(std::span<const TuneParam> params, const Candidate& best) {
+void warn_about_edges(std::span<const TuneParam> params, const TuneCandidate& best) {
   for (size_t i = 0; i < params.size(); ++i) {
     const TuneParam& p = params[i];
     const bool edge = p.high > 0 && (best[i] == p.key + "=" + p.values.front() ||
@@ -187,14 +189,14 @@ void warn_about_edges(std::span<const TuneParam> params, const Candidate& best) 
   }
 }
 
-int tune(const Options& o, const Globals& globals) {
+int tune(const TuneOptions& o, const Globals& globals) {
   if (!globals.model.empty())
     throw UsageError("tune begins every trial from new weights and takes no --model");
   const TuneBudget budget =
       o.steps ? TuneBudget{.steps = *o.steps} : TuneBudget{.seconds = parse_duration(o.budget)};
   Config config = resolve(o);
   const std::vector<TuneParam> params = params_of(o, config);
-  const std::vector<Candidate> candidates =
+  const std::vector<TuneCandidate> candidates =
       tune_candidates(params, o.candidates, static_cast<uint64_t>(config.train.seed));
   if (candidates.size() < 2) throw UsageError("there is a single candidate: nothing to choose");
   if (globals.threads == 0 && config.train.threads > 0) use_threads(config.train.threads);
@@ -224,7 +226,7 @@ int tune(const Options& o, const Globals& globals) {
 }  // namespace
 
 Action setup_tune(CLI::App& app, Globals& globals) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<TuneOptions>();
   app.footer(
       "Successive halving: every rung trains the candidates that are left, each anew from the same "
       "initial weights with a learning-rate schedule of the trial's own length, and keeps the "

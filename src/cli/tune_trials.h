@@ -27,12 +27,12 @@ class TuneTrials {
   /// Measures the speed of training and scoring, for a budget of time. Throws UsageError when a
   /// candidate is no valid configuration or when the budget does not give every first trial a few
   /// steps.
-  TuneTrials(Config base, std::vector<Candidate> candidates, const Corpora& corpora,
+  TuneTrials(Config base, std::vector<TuneCandidate> candidates, const Corpora& corpora,
              TuneBudget budget);
 
   double seconds_left() const;  ///< infinity without a limit
   size_t rungs() const { return tune_rungs(candidates_.size()); }
-  const Candidate& candidate(size_t i) const { return candidates_[i]; }
+  const TuneCandidate& candidate(size_t i) const { return candidates_[i]; }
   /// Steps of each trial made so far.
   const std::vector<int64_t>& steps_made() const { return steps_made_; }
 
@@ -49,7 +49,7 @@ class TuneTrials {
   void begin_rung(const TrialRequest& request);
 
   Config base_;
-  std::vector<Candidate> candidates_;
+  std::vector<TuneCandidate> candidates_;
   const Corpora& corpora_;
   TuneBudget budget_;
   std::chrono::steady_clock::time_point begin_;

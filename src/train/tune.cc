@@ -44,8 +44,8 @@ std::vector<std::string> split_outside_brackets(std::string_view text) {
   return items;
 }
 
-Candidate grid_point(std::span<const TuneParam> params, size_t index) {
-  Candidate candidate;
+TuneCandidate grid_point(std::span<const TuneParam> params, size_t index) {
+  TuneCandidate candidate;
   for (const TuneParam& p : params) {
     candidate.push_back(p.key + "=" + p.values[index % p.values.size()]);
     index /= p.values.size();
@@ -53,8 +53,8 @@ Candidate grid_point(std::span<const TuneParam> params, size_t index) {
   return candidate;
 }
 
-Candidate random_point(std::span<const TuneParam> params, Rng& rng) {
-  Candidate candidate;
+TuneCandidate random_point(std::span<const TuneParam> params, Rng& rng) {
+  TuneCandidate candidate;
   for (const TuneParam& p : params)
     candidate.push_back(p.key + "=" +
                         (is_range(p) ? value_text(between(p, rng.uniform()), p.whole)
@@ -102,18 +102,18 @@ TuneParam parse_tune_param(const std::string& text, bool whole, int points) {
   return p;
 }
 
-std::vector<Candidate> tune_candidates(std::span<const TuneParam> params, size_t most,
-                                       uint64_t seed) {
+std::vector<TuneCandidate> tune_candidates(std::span<const TuneParam> params, size_t most,
+                                           uint64_t seed) {
   size_t grid = 1;
   for (const TuneParam& p : params) grid = std::min(grid * p.values.size(), most + 1);
-  std::vector<Candidate> candidates;
+  std::vector<TuneCandidate> candidates;
   if (grid <= most) {
     for (size_t i = 0; i < grid; ++i) candidates.push_back(grid_point(params, i));
     return candidates;
   }
   Rng rng(seed);
   while (candidates.size() < most) {
-    Candidate candidate = random_point(params, rng);
+    TuneCandidate candidate = random_point(params, rng);
     if (std::ranges::find(candidates, candidate) == candidates.end())
       candidates.push_back(std::move(candidate));
   }

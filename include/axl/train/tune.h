@@ -26,12 +26,12 @@ TuneParam parse_tune_param(const std::string& text, bool whole, int points);
 TuneParam tune_range(const std::string& key, double low, double high, bool whole, int points);
 
 /// One value per param, in the form of --set: {"train.lr=1e-3", …}.
-using Candidate = std::vector<std::string>;
+using TuneCandidate = std::vector<std::string>;
 
 /// The grid of all values when it has at most `most` points; else `most` different points drawn by
 /// `seed`, ranges log-uniform, lists uniform (Bergstra, Bengio 2012).
-std::vector<Candidate> tune_candidates(std::span<const TuneParam> params, size_t most,
-                                       uint64_t seed);
+std::vector<TuneCandidate> tune_candidates(std::span<const TuneParam> params, size_t most,
+                                           uint64_t seed);
 
 /// What one evaluation is asked for: train `candidate` afresh for about `seconds`, and score it.
 struct TrialRequest {
