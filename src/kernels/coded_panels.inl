@@ -165,17 +165,17 @@ AXL_INLINE Ints start(const Q6Panel&, const ActivationBlock& x, int64_t b, int h
 
 // ---- Products -----------------------------------------------------------------------------------
 
-/// Asks for a block that comes kAhead bytes later. With one row of x panels of q8_0 pass as fast as
-/// memory gives them, and the CPU fetches ahead on its own: asking would cost a third on Zen 4.
-/// Where arithmetic slows the reading down, or a panel is not read straight on, it stops to do so:
-/// asking gains a quarter with eight rows, a seventh with one of q4_k (Zen 5), three times with
-/// q6_k.
+/// Asks for a block that comes kAhead bytes later. With one row of x panels of q8_0 are read
+/// straight on (wants_asking). Where arithmetic slows the reading down, or a panel is not read
+/// straight on, every CPU stops to fetch ahead on its own: asking gains a quarter with eight rows,
+/// a seventh with one of q4_k (Zen 5), three times with q6_k.
 template <class Panel>
 AXL_INLINE void prefetch_after(const Panel& w, int64_t b) {
-  constexpr int64_t kAhead = 4096, kBlockBytes = Panel::bytes(256) / 8;
-  const auto* from = reinterpret_cast<const char*>(w.panel) + b * kBlockBytes + kAhead;
+  constexpr int64_t kBlockBytes = Panel::bytes(256) / 8;
 #pragma GCC unroll 9
-  for (int64_t i = 0; i < kBlockBytes; i += 64) _mm_prefetch(from + i, _MM_HINT_T0);
+  for (int64_t i = 0; i < kBlockBytes; i += kLineBytes)
+    _mm_prefetch(reinterpret_cast<const char*>(w.panel) + b * kBlockBytes + i + kAhead,
+                 _MM_HINT_T0);
 }
 
 /// Adds block b of each panel: row j's piece of x is x[j · x_stride].
@@ -229,7 +229,7 @@ AXL_INLINE void add_block(const Panel (&w)[kPanels], int64_t b, const Activation
 }
 
 /// kXRows rows of x from row r on with kPanels panels, whose first row gives column n of y.
-template <class Panel, int kPanels, int kXRows>
+template <class Panel, int kPanels, int kXRows, bool kAsks = true>
 AXL_TARGET static void multiply_tile(const std::byte* panels, const CodedProduct& p, int64_t n,
                                      int64_t r) {
   const int64_t blocks = blocks_in(p.cols), x_stride = pieces_in(p.cols);
@@ -243,7 +243,7 @@ AXL_TARGET static void multiply_tile(const std::byte* panels, const CodedProduct
     for (int j = 0; j < kXRows; ++j) sums[i][j] = all_floats(0);
   }
   for (int64_t b = 0; b < blocks; ++b) {
-    if constexpr (kXRows > 1 || Panel::kAskAlways)
+    if constexpr (kAsks)
 #pragma GCC unroll 2
       for (int i = 0; i < kPanels; ++i) prefetch_after(w[i], b);
     add_block(w, b, x + b / 8, x_stride, sums);
@@ -265,7 +265,11 @@ AXL_TARGET static void multiply_panels(const std::byte* panels, const CodedProdu
   for (; r + kMost <= p.x_rows; r += kMost) multiply_tile<Panel, kPanels, kMost>(panels, p, n, r);
   if (p.x_rows - r >= 4 && kMost > 4) multiply_tile<Panel, kPanels, 4>(panels, p, n, r), r += 4;
   if (p.x_rows - r >= 2) multiply_tile<Panel, kPanels, 2>(panels, p, n, r), r += 2;
-  if (p.x_rows - r >= 1) multiply_tile<Panel, kPanels, 1>(panels, p, n, r);
+  if (p.x_rows == r) return;
+  if (Panel::kAskAlways || wants_asking())
+    multiply_tile<Panel, kPanels, 1>(panels, p, n, r);
+  else
+    multiply_tile<Panel, kPanels, 1, false>(panels, p, n, r);
 }
 
 template <class Panel>

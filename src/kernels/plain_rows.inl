@@ -5,8 +5,8 @@
 //
 // A register tile is kRows rows of W by one or kActivationRows rows of x. With one row of x,
 // reading W is the cost, so its rows are read one after another: the CPU fetches one stream of
-// addresses ahead, but not four side by side (one Zen 5 core: 29 against 13 GB/s; prefetch
-// instructions gain less).
+// addresses ahead, but not four side by side (one Zen 5 core: 29 against 13 GB/s; asking gains
+// less).
 //
 // An element of y is summed in the same order whatever the tile and the instruction set: in sixteen
 // partial sums.
@@ -62,7 +62,7 @@ AXL_INLINE int64_t rows_in_cache(int64_t row_bytes) {
   return rows > kActivationRows ? rows : kActivationRows;
 }
 
-template <class Row, int kXRows>
+template <class Row, int kXRows, bool kAsks>
 AXL_TARGET static void multiply_plain_tile(const PlainProduct& p, int64_t n, int64_t r) {
   Sums sums[kXRows][kRows];
 #pragma GCC unroll 4
@@ -78,7 +78,9 @@ AXL_TARGET static void multiply_plain_tile(const PlainProduct& p, int64_t n, int
     for (int64_t k = 0; k < whole; k += 16) {
 #pragma GCC unroll 4
       for (int i = first; i < first + kTogether; ++i) {
-        const Sums values = values_of(Row(), at.w[i] + k * Row::kBytes);
+        const std::byte* w = at.w[i] + k * Row::kBytes;
+        if constexpr (kAsks) _mm_prefetch(reinterpret_cast<const char*>(w) + kAhead, _MM_HINT_T0);
+        const Sums values = values_of(Row(), w);
 #pragma GCC unroll 4
         for (int j = 0; j < kXRows; ++j)
           sums[j][i] = add_products(sums[j][i], values, x + j * p.x_stride + k);
@@ -103,27 +105,32 @@ AXL_TARGET static void multiply_plain_tile(const PlainProduct& p, int64_t n, int
 }
 
 /// The last rows of x, fewer than kActivationRows.
-template <class Row>
+template <class Row, bool kAsks>
 AXL_TARGET static void multiply_plain_rest(const PlainProduct& p, int64_t n, int64_t r,
                                            int64_t rows) {
   if constexpr (kActivationRows > 3)
-    if (rows == 3) return multiply_plain_tile<Row, 3>(p, n, r);
+    if (rows == 3) return multiply_plain_tile<Row, 3, kAsks>(p, n, r);
   if constexpr (kActivationRows > 2)
-    if (rows == 2) return multiply_plain_tile<Row, 2>(p, n, r);
+    if (rows == 2) return multiply_plain_tile<Row, 2, kAsks>(p, n, r);
   if constexpr (kActivationRows > 1)
-    if (rows == 1) multiply_plain_tile<Row, 1>(p, n, r);
+    if (rows == 1) multiply_plain_tile<Row, 1, kAsks>(p, n, r);
 }
 
-template <class Row>
-AXL_TARGET static void multiply_plain(const PlainProduct& p) {
+template <class Row, bool kAsks>
+AXL_TARGET static void multiply_plain_rows(const PlainProduct& p) {
   const int64_t chunk = rows_in_cache(p.cols * sizeof(float));
   for (int64_t begin = 0; begin < p.x_rows; begin += chunk) {
     const int64_t end = begin + chunk < p.x_rows ? begin + chunk : p.x_rows;
     for (int64_t n = 0; n < p.rows; n += kRows) {
       int64_t r = begin;
       for (; r + kActivationRows <= end; r += kActivationRows)
-        multiply_plain_tile<Row, kActivationRows>(p, n, r);
-      multiply_plain_rest<Row>(p, n, r, end - r);
+        multiply_plain_tile<Row, kActivationRows, kAsks>(p, n, r);
+      multiply_plain_rest<Row, kAsks>(p, n, r, end - r);
     }
   }
+}
+
+template <class Row>
+AXL_TARGET static void multiply_plain(const PlainProduct& p) {
+  return wants_asking() ? multiply_plain_rows<Row, true>(p) : multiply_plain_rows<Row, false>(p);
 }
