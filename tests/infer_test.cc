@@ -128,6 +128,32 @@ TEST(Session, FullContextDropsTheOldestHalf) {
   EXPECT_EQ(session.dropped(), 80);
 }
 
+TEST(Session, ANextWindowReadAlongEqualsOneReadAtOnce) {
+  const Model model = random_model({1, 2, 4}, 32);
+  const std::vector<int32_t> ids = random_ids(200);
+  for (const std::vector<int64_t>& counts :
+       std::vector<std::vector<int64_t>>{{1}, {1, 1, 3}, {20, 1}, {31, 1, 1}, {13}, {1, 49}}) {
+    Session along(model, 1, Session::Renewal::kAlong), at_once(model, 1, Session::Renewal::kAtOnce);
+    for (int round = 0; round < 2; ++round) {
+      size_t done = 0;
+      for (size_t i = 0; done < ids.size(); ++i) {
+        const size_t count = std::min<size_t>(counts[i % counts.size()], ids.size() - done);
+        const std::span<const int32_t> tokens(&ids[done], count);
+        const auto logits = along.append(tokens), expected = at_once.append(tokens);
+        done += count;
+        ASSERT_LT(relative_error(logits.data(), expected.data(), kVocab), 1e-4) << done;
+        ASSERT_EQ(along.length(), at_once.length());
+        if (along.length() == 32 && count == 1) {
+          ASSERT_EQ(along.read_along(), 16) << done;
+        }
+        ASSERT_EQ(at_once.read_along(), 0);
+      }
+      along.clear();
+      at_once.clear();
+    }
+  }
+}
+
 TEST(Session, LongPromptEqualsTheSameTextByteByByte) {
   const Model model = random_model({1, 2, 4}, 32);
   const std::vector<int32_t> ids = random_ids(101);

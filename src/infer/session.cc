@@ -9,6 +9,12 @@ int64_t tokens_per_pass(const ModelConfig& config, int64_t sequences) {
   return std::clamp<int64_t>(kPrefillRows / sequences, 1, config.max_seq_len);
 }
 
+bool reads_along(const Model& model, int64_t sequences, Session::Renewal renewal) {
+  AXL_CHECK(sequences == 1 || renewal != Session::Renewal::kAlong);
+  if (renewal == Session::Renewal::kBest) return sequences == 1 && model.waits_for_memory();
+  return renewal == Session::Renewal::kAlong;
+}
+
 }  // namespace
 
 int64_t context_drop(const ModelConfig& config) {
@@ -22,17 +28,16 @@ int64_t dropped_inputs(const ModelConfig& config, int64_t inputs) {
   return (excess + drop - 1) / drop * drop;
 }
 
-Session::Session(const Model& model, int64_t sequences)
+Session::Session(const Model& model, int64_t sequences, Renewal renewal)
     : config_(model.config()),
       windows_(sequences),
       portion_(tokens_per_pass(model.config(), sequences)),
-      batch_(model, sequences, sequences * portion_) {}
+      reads_along_(reads_along(model, sequences, renewal)),
+      batch_(model, sequences + reads_along_, sequences * portion_) {}
 
 void Session::clear() {
-  for (int64_t i = 0; i < sequences(); ++i) {
-    windows_[i].clear();
-    batch_.truncate(i, 0);
-  }
+  for (std::vector<int32_t>& window : windows_) window.clear();
+  for (int64_t i = 0; i < batch_.sequences(); ++i) batch_.truncate(i, 0);
   dropped_ = 0;
 }
 
@@ -50,20 +55,37 @@ std::span<const float> Session::append(std::span<const int32_t> tokens) {
 void Session::drop_excess() {
   const int64_t forget = dropped_inputs(config_, length());
   if (forget == 0) return;
-  for (int64_t i = 0; i < sequences(); ++i) {
-    windows_[i].erase(windows_[i].begin(), windows_[i].begin() + forget);
-    batch_.truncate(i, 0);
+  for (std::vector<int32_t>& window : windows_)
+    window.erase(window.begin(), window.begin() + forget);
+  for (int64_t i = 0; i < sequences(); ++i) batch_.truncate(text_ + i, 0);
+  if (reads_along_) {
+    text_ = 1 - text_;
+    if (forget > context_drop(config_)) batch_.truncate(text_, 0);
   }
   dropped_ += forget;
 }
 
+/// What to read of the next window beside this one's last token, so that it keeps up: the same part
+/// of what is left of it in each of the passes until this one is full.
+std::span<const int32_t> Session::due_of_next_window() const {
+  const int64_t begin = context_drop(config_) + std::ssize(batch_.tokens(1 - text_));
+  const int64_t passes = config_.max_seq_len - length() + 1;
+  const int64_t due = (config_.max_seq_len - begin + passes - 1) / passes;
+  const int64_t count = std::min({due, length() - begin, portion_ - 1});
+  if (count <= 0) return {};
+  return std::span(windows_[0]).subspan(begin, count);
+}
+
 std::span<const float> Session::read_windows() {
   int64_t count = 0;
-  for (int64_t done = batch_.tokens(0).size(); done < length(); done += count) {
+  for (int64_t done = batch_.tokens(text_).size(); done < length(); done += count) {
     count = std::min(portion_, length() - done);
     portions_.clear();
     for (int64_t i = 0; i < sequences(); ++i)
-      portions_.push_back({i, {windows_[i].data() + done, static_cast<size_t>(count)}});
+      portions_.push_back({text_ + i, {windows_[i].data() + done, static_cast<size_t>(count)}});
+    if (reads_along_ && count == 1)
+      if (const auto due = due_of_next_window(); !due.empty())
+        portions_.push_back({1 - text_, due});
     batch_.read(portions_);
   }
   return {batch_.logits().data, windows_.size() * kVocab};

@@ -154,6 +154,13 @@ uint64_t Model::checksum() const {
   return hasher.digest();
 }
 
+bool Model::waits_for_memory() const {
+  constexpr int64_t kMore = int64_t{128} << 20;  // than the last cache of any desktop
+  int64_t bytes = 0;
+  for (const PackedMatrix& p : stored_.parameters) bytes += p.bytes();
+  return weights_.are_coded && bytes > kMore;
+}
+
 void Model::forward(std::span<const int32_t> ids, Activations& a, const Cache* cache) const {
   embed(ids, a, cache);
   if (cache && a.rows(0) <= kFewRows && weights_.are_coded) {

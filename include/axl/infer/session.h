@@ -16,11 +16,16 @@ namespace axl {
 /// them. They have equal lengths, and none sees another.
 ///
 /// When max_seq_len inputs are full, the oldest half (a multiple of the largest factor) is dropped
-/// and the rest is read again.
+/// and the rest is read again, as Renewal says.
 class Session {
  public:
-  /// `model` must outlive the session; sequences >= 1.
-  explicit Session(const Model& model, int64_t sequences = 1);
+  /// When the half that a full context keeps is read again: at once, when it is full, or in the
+  /// passes before, along with the bytes that fill it, a byte of each as a rule. kBest reads along
+  /// a single sequence of a model that waits for memory anyway (Model::waits_for_memory).
+  enum class Renewal { kBest, kAtOnce, kAlong };
+
+  /// `model` must outlive the session; sequences >= 1, and kAlong is for one.
+  explicit Session(const Model& model, int64_t sequences = 1, Renewal renewal = Renewal::kBest);
 
   /// Forgets everything.
   void clear();
@@ -33,15 +38,22 @@ class Session {
   int64_t sequences() const { return static_cast<int64_t>(windows_.size()); }
   int64_t length() const { return static_cast<int64_t>(windows_[0].size()); }  ///< in context
   int64_t dropped() const { return dropped_; }  ///< inputs of each sequence forgotten
+  /// Inputs of the next window that are read already.
+  int64_t read_along() const { return reads_along_ ? std::ssize(batch_.tokens(1 - text_)) : 0; }
   size_t memory_bytes() const { return batch_.memory_bytes(); }
 
  private:
   void drop_excess();
   std::span<const float> read_windows();
+  std::span<const int32_t> due_of_next_window() const;
 
   const ModelConfig& config_;
   std::vector<std::vector<int32_t>> windows_;  ///< inputs in context, of each sequence
   int64_t portion_;                            ///< tokens of each sequence that one pass takes
+  bool reads_along_;
+  /// The first sequence's text in the batch. Of one whose next window is read along, that is the
+  /// other text; they change places when the context is full.
+  int64_t text_ = 0;
   int64_t dropped_ = 0;
   Batch batch_;
   std::vector<Batch::Portion> portions_;

@@ -61,6 +61,9 @@ class Model {
   const std::vector<Parameter>& parameters() const { return parameters_; }
   int64_t parameter_count() const { return axl::parameter_count(parameters_); }
   bool is_stored() const { return stored_.owner != nullptr; }
+  /// Coded weights that no cache holds: another token in a pass that reads them costs less than one
+  /// of a prompt.
+  bool waits_for_memory() const;
   /// parameter_count() floats, of a model that is neither stored nor in bf16.
   float* data() const {
     AXL_CHECK(!is_stored() && bf16_memory_.bytes() == 0);
