@@ -1,5 +1,4 @@
 #include "axl/base/parallel.h"
-#include "axl/base/clock.h"
 
 #include <algorithm>
 #include <atomic>
@@ -13,6 +12,8 @@
 
 #ifdef _OPENMP
 #include <omp.h>
+
+#include "axl/base/clock.h"
 #endif
 
 // tests/late_threads_test.cc compiles this file with something here that lets other threads run.

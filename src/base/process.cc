@@ -1,5 +1,4 @@
 #include "axl/base/process.h"
-#include "axl/base/clock.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -17,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+#include "axl/base/clock.h"
 #include "axl/base/format.h"
 
 namespace axl {

@@ -23,6 +23,7 @@ namespace axl {
 namespace {
 
 namespace fs = std::filesystem;
+
 /// A copy, not a mapping: another program may write to the file while it is being compressed.
 std::string read_input(const std::string& name) {
   return read_text(name == "-" ? "/dev/stdin" : name);

@@ -45,6 +45,12 @@ Mat output_states(const Activations& a, int64_t scale) {
   return a.states.size() > 1 ? last.row_range(0, a.output_rows(scale)) : a.outputs_of(scale, last);
 }
 
+int64_t bytes_of(const StoredParameters& stored) {
+  int64_t bytes = 0;
+  for (const PackedMatrix& p : stored.parameters) bytes += p.bytes();
+  return bytes;
+}
+
 }  // namespace
 
 Model::Model(const ModelConfig& config, ElementType matrices)
@@ -74,9 +80,7 @@ Model::Model(const ModelConfig& config, StoredParameters stored)
   stored_ = std::move(stored);
   weights_.bind(stored_.parameters);
   constexpr int64_t kCache = 16 << 20;  // of a Ryzen 5 5600G
-  int64_t bytes = 0;
-  for (const PackedMatrix& p : stored_.parameters) bytes += p.bytes();
-  fits_in_cache_ = bytes <= kCache;
+  fits_in_cache_ = bytes_of(stored_) <= kCache;
 }
 
 // What both have: everything but parameters.
@@ -156,9 +160,7 @@ uint64_t Model::checksum() const {
 
 bool Model::waits_for_memory() const {
   constexpr int64_t kMore = int64_t{128} << 20;  // than the last cache of any desktop
-  int64_t bytes = 0;
-  for (const PackedMatrix& p : stored_.parameters) bytes += p.bytes();
-  return weights_.are_coded && bytes > kMore;
+  return weights_.are_coded && bytes_of(stored_) > kMore;
 }
 
 void Model::forward(std::span<const int32_t> ids, Activations& a, const Cache* cache) const {

@@ -1,11 +1,11 @@
 #include "axl/serve/engine.h"
-#include "axl/base/clock.h"
 
 #include <algorithm>
 #include <cmath>
 #include <list>
 #include <thread>
 
+#include "axl/base/clock.h"
 #include "axl/base/format.h"
 #include "axl/infer/batch.h"
 #include "serve/stream.h"

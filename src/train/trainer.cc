@@ -1,10 +1,10 @@
 #include "axl/train/trainer.h"
-#include "axl/base/clock.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
+#include "axl/base/clock.h"
 #include "axl/base/file.h"
 #include "axl/base/format.h"
 #include "axl/base/text.h"
