@@ -49,7 +49,7 @@ Matrix reference(Matrix x, Coded& w) {
 TEST_P(PackedGemm, MultipliesWhatTheCodedRowsStandFor) {
   for (ElementType type : kTypes) {
     for (int64_t cols : {1, 31, 32, 33, 64, 224, 256, 257, 688, 1024}) {
-      for (int64_t rows : {1, 3, 8, 17, 27}) {
+      for (int64_t rows : {1, 2, 3, 4, 5, 6, 7, 8, 17, 18, 27}) {
         Coded w(type, 37, cols, cols);
         const Matrix x = random_matrix(rows, cols, 7 * cols + rows);
         Matrix y(rows, 37), expected = reference(x, w);

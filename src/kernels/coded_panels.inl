@@ -257,19 +257,27 @@ AXL_TARGET static void multiply_tile(const std::byte* panels, const CodedProduct
   }
 }
 
+/// The rows of x from r on, at most kXRows, with kPanels panels, which are read once.
+template <class Panel, int kPanels, int kXRows>
+AXL_TARGET static void multiply_last(const std::byte* panels, const CodedProduct& p, int64_t n,
+                                     int64_t r) {
+  if constexpr (kXRows > 1) {
+    if (p.x_rows - r < kXRows) return multiply_last<Panel, kPanels, kXRows - 1>(panels, p, n, r);
+    multiply_tile<Panel, kPanels, kXRows>(panels, p, n, r);
+  } else if (Panel::kAskAlways || wants_asking()) {
+    multiply_tile<Panel, kPanels, 1>(panels, p, n, r);
+  } else {
+    multiply_tile<Panel, kPanels, 1, false>(panels, p, n, r);
+  }
+}
+
 /// All rows of x with kPanels panels, as many at a time as registers hold sums.
 template <class Panel, int kPanels>
 AXL_TARGET static void multiply_panels(const std::byte* panels, const CodedProduct& p, int64_t n) {
   constexpr int kMost = kMostSums / kPanels;
   int64_t r = 0;
   for (; r + kMost <= p.x_rows; r += kMost) multiply_tile<Panel, kPanels, kMost>(panels, p, n, r);
-  if (p.x_rows - r >= 4 && kMost > 4) multiply_tile<Panel, kPanels, 4>(panels, p, n, r), r += 4;
-  if (p.x_rows - r >= 2) multiply_tile<Panel, kPanels, 2>(panels, p, n, r), r += 2;
-  if (p.x_rows == r) return;
-  if (Panel::kAskAlways || wants_asking())
-    multiply_tile<Panel, kPanels, 1>(panels, p, n, r);
-  else
-    multiply_tile<Panel, kPanels, 1, false>(panels, p, n, r);
+  if (r < p.x_rows) multiply_last<Panel, kPanels, kMost - 1>(panels, p, n, r);
 }
 
 template <class Panel>
