@@ -133,7 +133,7 @@ TEST(Session, ANextWindowReadAlongEqualsOneReadAtOnce) {
   const std::vector<int32_t> ids = random_ids(200);
   for (const std::vector<int64_t>& counts :
        std::vector<std::vector<int64_t>>{{1}, {1, 1, 3}, {20, 1}, {31, 1, 1}, {13}, {1, 49}}) {
-    Session along(model, 1, Session::Renewal::kAlong), at_once(model, 1, Session::Renewal::kAtOnce);
+    Session along(model, 1, Renewal::kAlong), at_once(model, 1, Renewal::kAtOnce);
     for (int round = 0; round < 2; ++round) {
       size_t done = 0;
       for (size_t i = 0; done < ids.size(); ++i) {

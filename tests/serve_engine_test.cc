@@ -4,6 +4,7 @@
 #include <cmath>
 #include <thread>
 
+#include "axl/base/clock.h"
 #include "axl/infer/generate.h"
 #include "axl/infer/perplexity.h"
 #include "axl/serve/engine.h"
@@ -119,6 +120,46 @@ TEST_F(EngineTest, APromptIsCutAtItsLeftAsASessionCutsIt) {
   EXPECT_EQ(answer.last.prompt_dropped, 160);  // five halves of the context
 }
 
+TEST_F(EngineTest, ANextWindowIsReadAlongWhereACacheIsIdle) {
+  const std::string prompt = "0123456789";
+  // With BOS, the prompt and all but the last byte of these, the context is full.
+  const std::string written = alone(*model_, prompt, 54);
+  struct {
+    int64_t caches, max_tokens;
+    uint64_t rows;
+  } const cases[] = {{1, 200, 64}, {2, 200, 64 + 32}, {2, 54, 64}};
+  for (const auto& c : cases) {
+    Engine engine(model_, {.sequences = c.caches, .queue = 8, .renewal = Renewal::kAlong});
+    CompletionRequest r = request(prompt, c.max_tokens);
+    r.stop = {written};
+    EXPECT_EQ(answer_of(engine, r).last.new_tokens, 54);
+    EXPECT_EQ(stats_at_rest(engine).pass_rows, c.rows) << c.caches << " " << c.max_tokens;
+  }
+}
+
+TEST_F(EngineTest, AWindowThatWasReadAlongIsNoReusedPrompt) {
+  Engine engine(model_, {.sequences = 2, .queue = 8, .renewal = Renewal::kAlong});
+  const std::string prompt(50, 'p');
+  const Answer answer = answer_of(engine, request(prompt, 100));
+  EXPECT_EQ(answer.text, alone(*model_, prompt, 100));
+  EXPECT_EQ(answer.last.prompt_reused, 0);
+}
+
+TEST_F(EngineTest, ANextWindowGivesItsCacheToATextThatWaits) {
+  Engine engine(model_, {.sequences = 3, .queue = 8, .renewal = Renewal::kAlong});
+  std::vector<std::string> prompts;
+  std::vector<std::unique_ptr<Completion>> all;
+  for (int i = 0; i < 6; ++i) {
+    prompts.push_back(std::string(17 * i, 'a' + i) + "go");
+    all.push_back(engine.submit(request(prompts[i], 150 + 7 * i)));
+    // The first has the second's cache by now, or the third's.
+    if (i == 0)
+      while (engine.stats().passes < 60) std::this_thread::yield();
+  }
+  for (size_t i = 0; i < all.size(); ++i)
+    EXPECT_EQ(answer_of(*all[i]).text, alone(*model_, prompts[i], 150 + 7 * i)) << i;
+}
+
 TEST_F(EngineTest, ScoresOfAPromptAreThoseOfEvalPpl) {
   Engine engine(model_, {.sequences = 1, .queue = 8});
   std::string text;
@@ -171,8 +212,8 @@ TEST_F(EngineTest, WhoGoesAwayStopsTheWork) {
 TEST_F(EngineTest, ATextEndsAtItsDeadline) {
   Engine engine(model_, {.sequences = 1, .queue = 8});
   CompletionRequest endless = request("abc", int64_t{1} << 40), late = request("x", 3);
-  endless.deadline = std::chrono::steady_clock::now() + 50ms;
-  late.deadline = std::chrono::steady_clock::now();
+  endless.deadline = Clock::now() + 50ms;
+  late.deadline = Clock::now();
   const auto running = engine.submit(endless), waiting = engine.submit(late);
   EXPECT_EQ(answer_of(*running).last.finish_reason, "deadline");
   EXPECT_EQ(answer_of(*waiting).last.finish_reason, "deadline");

@@ -46,7 +46,11 @@ Generation generate(const Model& model, std::span<const int32_t> prompt,
                     const GenerateOptions& options,
                     const std::function<bool(std::string_view)>& on_text) {
   options.sampling.validate();
-  Session session(model);
+  const ModelConfig& config = model.config();
+  const int64_t inputs = 1 + std::ssize(prompt);
+  const int64_t room = config.max_seq_len - inputs + dropped_inputs(config, inputs);
+  // A text that fits its context needs no next one.
+  Session session(model, 1, options.max_new_tokens - 1 > room ? Renewal::kBest : Renewal::kAtOnce);
   Rng rng(options.seed);
   StopFilter filter(options.stop);
   Generation result;

@@ -9,13 +9,11 @@ int64_t tokens_per_pass(const ModelConfig& config, int64_t sequences) {
   return std::clamp<int64_t>(kPrefillRows / sequences, 1, config.max_seq_len);
 }
 
-bool reads_along(const Model& model, int64_t sequences, Session::Renewal renewal) {
-  AXL_CHECK(sequences == 1 || renewal != Session::Renewal::kAlong);
-  if (renewal == Session::Renewal::kBest) return sequences == 1 && model.waits_for_memory();
-  return renewal == Session::Renewal::kAlong;
-}
-
 }  // namespace
+
+bool reads_along(const Model& model, Renewal renewal) {
+  return renewal == Renewal::kAlong || (renewal == Renewal::kBest && model.waits_for_memory());
+}
 
 int64_t context_drop(const ModelConfig& config) {
   const int64_t half = config.max_seq_len / 2, factor = config.max_factor();
@@ -28,12 +26,21 @@ int64_t dropped_inputs(const ModelConfig& config, int64_t inputs) {
   return (excess + drop - 1) / drop * drop;
 }
 
+int64_t due_of_next_window(const ModelConfig& config, int64_t length, int64_t read) {
+  const int64_t begin = context_drop(config) + read;
+  const int64_t passes = config.max_seq_len - length + 1;
+  const int64_t due = (config.max_seq_len - begin + passes - 1) / passes;
+  return std::max<int64_t>(0, std::min(due, length - begin));
+}
+
 Session::Session(const Model& model, int64_t sequences, Renewal renewal)
     : config_(model.config()),
       windows_(sequences),
       portion_(tokens_per_pass(model.config(), sequences)),
-      reads_along_(reads_along(model, sequences, renewal)),
-      batch_(model, sequences + reads_along_, sequences * portion_) {}
+      reads_along_(sequences == 1 && reads_along(model, renewal)),
+      batch_(model, sequences + reads_along_, sequences * portion_) {
+  AXL_CHECK(sequences == 1 || renewal != Renewal::kAlong);
+}
 
 void Session::clear() {
   for (std::vector<int32_t>& window : windows_) window.clear();
@@ -65,15 +72,12 @@ void Session::drop_excess() {
   dropped_ += forget;
 }
 
-/// What to read of the next window beside this one's last token, so that it keeps up: the same part
-/// of what is left of it in each of the passes until this one is full.
-std::span<const int32_t> Session::due_of_next_window() const {
-  const int64_t begin = context_drop(config_) + std::ssize(batch_.tokens(1 - text_));
-  const int64_t passes = config_.max_seq_len - length() + 1;
-  const int64_t due = (config_.max_seq_len - begin + passes - 1) / passes;
-  const int64_t count = std::min({due, length() - begin, portion_ - 1});
-  if (count <= 0) return {};
-  return std::span(windows_[0]).subspan(begin, count);
+void Session::add_due_of_next_window() {
+  const int64_t read = read_along();
+  const int64_t due = std::min(due_of_next_window(config_, length(), read), portion_ - 1);
+  if (due == 0) return;
+  const int64_t begin = context_drop(config_) + read;
+  portions_.push_back({1 - text_, std::span(windows_[0]).subspan(begin, due)});
 }
 
 std::span<const float> Session::read_windows() {
@@ -83,9 +87,7 @@ std::span<const float> Session::read_windows() {
     portions_.clear();
     for (int64_t i = 0; i < sequences(); ++i)
       portions_.push_back({text_ + i, {windows_[i].data() + done, static_cast<size_t>(count)}});
-    if (reads_along_ && count == 1)
-      if (const auto due = due_of_next_window(); !due.empty())
-        portions_.push_back({1 - text_, due});
+    if (reads_along_ && count == 1) add_due_of_next_window();
     batch_.read(portions_);
   }
   return {batch_.logits().data, windows_.size() * kVocab};

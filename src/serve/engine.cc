@@ -8,6 +8,7 @@
 #include "axl/base/clock.h"
 #include "axl/base/format.h"
 #include "axl/infer/batch.h"
+#include "axl/nn/branches.h"
 #include "serve/stream.h"
 
 namespace axl {
@@ -49,6 +50,7 @@ class Engine::Worker {
   Worker(const Model& model, EngineOptions options)
       : options_(options),
         config_(model.config()),
+        reads_along_(reads_along(model, options.renewal)),
         rows_(std::max(kPrefillRows, options.sequences)),
         batch_(model, options.sequences, rows_),
         caches_(options.sequences),
@@ -117,7 +119,7 @@ class Engine::Worker {
     const Clock::time_point now = Clock::now();
     for (auto it = waiting_.begin(); it != waiting_.end();) {
       (*it)->check(now);
-      const int64_t sequence = (*it)->finished() ? -1 : idle_cache();
+      const int64_t sequence = (*it)->finished() ? -1 : cache_of_text();
       if (sequence >= 0) {
         caches_[sequence].busy = true;
         (*it)->sequence = sequence;
@@ -147,6 +149,14 @@ class Engine::Worker {
     return idle;
   }
 
+  /// An idle one, or one that was lent for reading along; -1 when every one has its text.
+  int64_t cache_of_text() {
+    if (const int64_t idle = idle_cache(); idle >= 0) return idle;
+    for (const std::unique_ptr<Stream>& s : running_)
+      if (s->next_sequence >= 0) return std::exchange(s->next_sequence, -1);
+    return -1;
+  }
+
   void pass() {
     const Clock::time_point begin = Clock::now();
     for (const std::unique_ptr<Stream>& s : running_) s->check(begin);
@@ -155,24 +165,24 @@ class Engine::Worker {
     batch_.read(portions_);
     const Mat logits = batch_.logits();
     const ConstMat gate = batch_.gate();
-    int64_t row = 0, tokens = 0;
-    for (size_t i = 0; i < portions_.size(); ++i) {
-      const auto count = static_cast<int64_t>(portions_[i].tokens.size());
+    int64_t row = 0;
+    for (size_t i = 0; i < readers_.size(); ++i) {
       const int64_t wanted = portions_[i].wanted;
-      answer(*readers_[i], count, logits.row_range(row, wanted), gate.row_range(row, wanted));
+      answer(*readers_[i], std::ssize(portions_[i].tokens), logits.row_range(row, wanted),
+             gate.row_range(row, wanted));
       row += wanted;
-      tokens += count;
     }
     const std::lock_guard lock(mutex_);
     ++stats_.passes;
-    stats_.pass_rows += tokens;
+    stats_.pass_rows += planned_rows();
     stats_.pass_seconds += seconds_since(begin);
   }
 
-  /// Nobody takes up what its cache holds.
+  /// Nobody takes up what its caches hold.
   void fail(Stream& stream, const std::string& message) {
     stream.fail(message);
     batch_.truncate(stream.sequence, 0);
+    if (stream.next_sequence >= 0) batch_.truncate(stream.next_sequence, 0);
   }
 
   void answer(Stream& stream, int64_t tokens, ConstMat logits, ConstMat gate) {
@@ -183,7 +193,8 @@ class Engine::Worker {
       fail(stream, "the model's logits are not finite");
   }
 
-  /// The next byte of every text, and prompts in the order in which they came.
+  /// The next byte of every text, prompts in the order in which they came, and in what room they
+  /// leave, next windows.
   void plan() {
     portions_.clear();
     readers_.clear();
@@ -200,6 +211,39 @@ class Engine::Worker {
       add(*s, count);
       room -= count;
     }
+    // While a pass has few rows, more of them cost little.
+    if (reads_along_ && 2 * writers <= kFewRows) read_along(writers);
+  }
+
+  /// Portions of the next windows of the first `writers` readers, into caches that no text has:
+  /// reuse_others() will find them there.
+  void read_along(int64_t writers) {
+    int64_t room = rows_ - planned_rows();
+    for (int64_t i = 0; i < writers; ++i) {
+      Stream& s = *readers_[i];
+      const int64_t length = std::ssize(s.window());
+      if (length <= context_drop(config_) || !s.may_move() || !s.may_reuse() || !has_next_cache(s))
+        continue;
+      const std::span<const int32_t> next = s.window().subspan(context_drop(config_));
+      const int64_t read = common_prefix(batch_.tokens(s.next_sequence), next);
+      batch_.truncate(s.next_sequence, read);
+      const int64_t due = std::min(room, due_of_next_window(config_, length, read));
+      if (due == 0) continue;
+      portions_.push_back({s.next_sequence, next.subspan(read, due)});
+      room -= due;
+    }
+  }
+
+  int64_t planned_rows() const {
+    int64_t rows = 0;
+    for (const Batch::Portion& p : portions_) rows += std::ssize(p.tokens);
+    return rows;
+  }
+
+  bool has_next_cache(Stream& s) {
+    if (s.next_sequence < 0) s.next_sequence = idle_cache();
+    if (s.next_sequence >= 0) caches_[s.next_sequence].busy = true;
+    return s.next_sequence >= 0;
   }
 
   void add(Stream& stream, int64_t count) {
@@ -235,7 +279,8 @@ class Engine::Worker {
     const std::lock_guard lock(mutex_);
     for (const std::unique_ptr<Stream>& s : running_) {
       if (!s->finished()) continue;
-      caches_[s->sequence] = {false, stats_.passes};
+      for (const int64_t sequence : {s->sequence, s->next_sequence})
+        if (sequence >= 0) caches_[sequence] = {false, stats_.passes};
       stats_.prompt_tokens += s->prompt_tokens();
       stats_.reused_tokens += s->prompt_reused();
       stats_.written_tokens += s->new_tokens();
@@ -246,12 +291,13 @@ class Engine::Worker {
 
   const EngineOptions options_;
   const ModelConfig& config_;
+  const bool reads_along_;
   const int64_t rows_;
   Batch batch_;
   std::vector<CacheUse> caches_;
   Streams running_;
   std::vector<Batch::Portion> portions_;
-  std::vector<Stream*> readers_;  ///< of each portion
+  std::vector<Stream*> readers_;  ///< of each portion but those that are read along
 
   mutable std::mutex mutex_;
   std::condition_variable arrived_;

@@ -7,7 +7,6 @@
 #include <string>
 
 #include "axl/base/clock.h"
-
 #include "serve/connection.h"
 
 namespace axl {

@@ -78,7 +78,8 @@ std::span<const int32_t> Stream::window() {
 void Stream::reuse(int64_t count) {
   const int64_t before = std::min(read_, prompt_tokens());
   read_ = window_begin_ + count;
-  prompt_reused_ += std::min(read_, prompt_tokens()) - before;
+  // Later a context has moved over tokens that were counted.
+  if (!first_logits_) prompt_reused_ += std::min(read_, prompt_tokens()) - before;
 }
 
 void Stream::begin() { begun_ = Clock::now(); }

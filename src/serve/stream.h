@@ -41,14 +41,19 @@ class Stream {
 
   std::shared_ptr<Mailbox> mailbox() const { return mailbox_; }
 
-  /// The cache that the text has; set by the engine.
-  int64_t sequence = -1;
+  /// The cache that the text has, and the one into which its next window is read along, -1: none.
+  /// Set by the engine.
+  int64_t sequence = -1, next_sequence = -1;
 
   /// The context's tokens, read or not, and how many of them were read. When a full context must
   /// give way to a token, the oldest half leaves and nothing counts as read.
   std::span<const int32_t> window();
   int64_t read_count() const { return read_ - window_begin_; }
   int64_t unread_count() { return static_cast<int64_t>(window().size()) - read_count(); }
+  /// Whether the text may come to an end of this context and go on.
+  bool may_move() const {
+    return request_.max_tokens - 1 > config_.max_seq_len + window_begin_ - prompt_tokens();
+  }
   /// What another text's cache holds of the window may be taken from there, unless the logits on
   /// the way are wanted.
   bool may_reuse() const { return !wants_every_logit(); }

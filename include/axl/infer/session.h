@@ -8,6 +8,12 @@
 
 namespace axl {
 
+/// When the half that a full context keeps is read again: at once, when it is full, or in the
+/// passes before, along with the bytes that fill it, a byte of each as a rule. kBest reads along
+/// where the model waits for memory anyway (Model::waits_for_memory).
+enum class Renewal { kBest, kAtOnce, kAlong };
+bool reads_along(const Model& model, Renewal renewal);
+
 /// Texts being read and written, with caches for every scale: a new byte runs the fine stack once
 /// and a coarser stack only when its group completes. Equal to the full forward within float
 /// tolerance at every length.
@@ -16,14 +22,9 @@ namespace axl {
 /// them. They have equal lengths, and none sees another.
 ///
 /// When max_seq_len inputs are full, the oldest half (a multiple of the largest factor) is dropped
-/// and the rest is read again, as Renewal says.
+/// and the rest is read again, as Renewal says, that of several texts always at once.
 class Session {
  public:
-  /// When the half that a full context keeps is read again: at once, when it is full, or in the
-  /// passes before, along with the bytes that fill it, a byte of each as a rule. kBest reads along
-  /// a single sequence of a model that waits for memory anyway (Model::waits_for_memory).
-  enum class Renewal { kBest, kAtOnce, kAlong };
-
   /// `model` must outlive the session; sequences >= 1, and kAlong is for one.
   explicit Session(const Model& model, int64_t sequences = 1, Renewal renewal = Renewal::kBest);
 
@@ -45,7 +46,7 @@ class Session {
  private:
   void drop_excess();
   std::span<const float> read_windows();
-  std::span<const int32_t> due_of_next_window() const;
+  void add_due_of_next_window();
 
   const ModelConfig& config_;
   std::vector<std::vector<int32_t>> windows_;  ///< inputs in context, of each sequence
@@ -61,6 +62,11 @@ class Session {
 
 /// How many of the oldest inputs a full context gives up.
 int64_t context_drop(const ModelConfig& config);
+
+/// Of the window that follows a context of `length` inputs, of which `read` are read, how many to
+/// read along with this context's last one: the same part of what is left in each of the passes
+/// until it is full. The next window begins context_drop() inputs later.
+int64_t due_of_next_window(const ModelConfig& config, int64_t length, int64_t read);
 
 /// Of a text of `inputs` tokens, how many of the oldest a context has given up that reads all of
 /// it: the fewest times context_drop() that leave no more than max_seq_len.

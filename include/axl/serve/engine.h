@@ -7,8 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "axl/base/clock.h"
 #include "axl/base/error.h"
 #include "axl/infer/sampler.h"
+#include "axl/infer/session.h"
 #include "axl/model/model.h"
 
 namespace axl {
@@ -22,7 +24,7 @@ struct CompletionRequest {
   std::vector<std::string> stop;  ///< text ends before the first of these
   int64_t top_logprobs = -1;      ///< of each token so many alternatives; -1: no TokenInfo at all
   bool score_prompt = false;      ///< TokenInfo of the prompt's tokens too, before those written
-  std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
+  Clock::time_point deadline = Clock::time_point::max();
 };
 
 /// What the model thought of one token. Probabilities are the model's own, softmax of its logits,
@@ -68,8 +70,9 @@ class BusyError : public Error {
 };
 
 struct EngineOptions {
-  int64_t sequences = 16;  ///< texts that are written at the same time
-  int64_t queue = 256;     ///< texts that wait for their turn
+  int64_t sequences = 16;            ///< texts that are written at the same time
+  int64_t queue = 256;               ///< texts that wait for their turn
+  Renewal renewal = Renewal::kBest;  ///< reads along where a cache is idle
 };
 
 struct EngineStats {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "axl/base/clock.h"
 #include "axl/data/corpus.h"
 #include "axl/train/config.h"
 #include "axl/train/learner.h"
@@ -118,7 +119,7 @@ class Trainer {
 
   int64_t step_ = 0;
   double earlier_seconds_ = 0;  ///< of the sessions before this one
-  std::chrono::steady_clock::time_point started_;
+  Clock::time_point started_;
   double recent_loss_ = 0;
   std::optional<double> holdout_bpb_;
   std::vector<double> alpha_;
