@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <bit>
-#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -175,8 +174,9 @@ TEST_F(Checkpoint, RefusesAMissingOrBrokenConfiguration) {
   expect_refused(replaced("\"d_ff\":24", "\"d_ff\":-24"), "d_ff");
 }
 
-TEST_F(Checkpoint, RefusesInsaneConfigurationsAtOnce) {
-  // A header may claim anything; no memory is taken and no table built for it.
+TEST_F(Checkpoint, RefusesInsaneConfigurations) {
+  // A header may claim anything; no memory is taken and no table built for it: either would last
+  // beyond a test's time, or fail.
   const std::pair<const char*, const char*> claims[] = {
       {"\"d_model\":16", "\"d_model\":1000000000"},
       {"\"d_model\":16", "\"d_model\":65536"},
@@ -192,9 +192,7 @@ TEST_F(Checkpoint, RefusesInsaneConfigurationsAtOnce) {
     const size_t at = config.find(from);
     ASSERT_NE(at, std::string::npos) << from;
     config.replace(at, std::strlen(from), to);
-    const auto begin = std::chrono::steady_clock::now();
     expect_refused(parts, "");
-    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(2)) << to;
   }
 }
 

@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "axl/base/clock.h"
 #include "base/shared_loop.h"
 #include "testing.h"
 
@@ -134,9 +135,9 @@ TEST(Parallel, OtherThreadsTakePart) {
   std::atomic<int> arrived{0};
   // Each index waits for the other, which one thread alone could never see.
   parallel_for(2, [&](int64_t) {
-    const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+    const auto end = Clock::now() + std::chrono::minutes(1);
     ++arrived;
-    while (arrived < 2 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+    while (arrived < 2 && Clock::now() < end) std::this_thread::yield();
   });
   EXPECT_EQ(arrived, 2);
 }
@@ -150,9 +151,9 @@ TEST(Parallel, AThreadBeginsWithTheIndicesOfItsRun) {
     parallel_for_dynamic(10, [&](int64_t i) {
       int none = -1;
       if (!first[thread_index()].compare_exchange_strong(none, static_cast<int>(i))) return;
-      const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+      const auto end = Clock::now() + std::chrono::minutes(1);
       ++arrived;
-      while (arrived < 2 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+      while (arrived < 2 && Clock::now() < end) std::this_thread::yield();
     });
     EXPECT_EQ(first[0], 0);
     EXPECT_EQ(first[1], 5);
@@ -165,9 +166,9 @@ TEST(Parallel, AThreadTakesWhatIsLeftOfAnothersRun) {
   std::atomic<int> done{0};
   parallel_for_dynamic(10, [&](int64_t i) {
     by[i] = thread_index();
-    const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+    const auto end = Clock::now() + std::chrono::minutes(1);
     if (i == 5)  // until all others are done, by the other thread
-      while (done < 9 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+      while (done < 9 && Clock::now() < end) std::this_thread::yield();
     ++done;
   });
   EXPECT_EQ(done, 10);

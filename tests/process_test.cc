@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "axl/base/clock.h"
 #include "environment.h"
 #include "temp_dir.h"
 
@@ -17,8 +18,9 @@ namespace axl {
 namespace {
 
 using Words = std::vector<std::string>;
-using Clock = std::chrono::steady_clock;
 using namespace std::chrono_literals;
+
+const std::string kTooLong = "3600";  // seconds; who waits for such a program is ended by ctest
 
 ProcessResult shell(const std::string& script, std::string_view input = {},
                     const std::function<bool()>& should_stop = nullptr) {
@@ -68,36 +70,32 @@ TEST(Process, ASignalThatEndsItBecomesAnExitCode) {
 TEST(Process, StopsWhenAskedTo) {
   const Clock::time_point begin = Clock::now();
   const ProcessResult r =
-      run_process(Words{"sleep", "60"}, {}, [&] { return Clock::now() > begin + 100ms; });
+      run_process(Words{"sleep", kTooLong}, {}, [&] { return Clock::now() > begin + 100ms; });
   EXPECT_TRUE(r.stopped);
   EXPECT_EQ(r.exit_code, 128 + SIGTERM);
-  EXPECT_LT(Clock::now() - begin, 30s);
 }
 
 TEST(Process, AProgramDeafToTermIsKilled) {
   const TempDir dir;
   const std::string ready = (dir / "ready").string();
-  const Clock::time_point begin = Clock::now();
   const ProcessResult r =
       run_process(Words{"sh", "-c", "trap '' TERM; : >\"$0\"; while :; do sleep 1; done", ready},
                   {}, [&] { return std::filesystem::exists(ready); });
   EXPECT_TRUE(r.stopped);
   EXPECT_EQ(r.exit_code, 128 + SIGKILL);
-  EXPECT_LT(Clock::now() - begin, 30s);
 }
 
 TEST(Process, IsGoneWhenTheQuestionWhetherToStopThrows) {
   const TempDir dir;
   const std::string note = (dir / "pid").string();
-  const Clock::time_point begin = Clock::now();
   const auto ask = [&]() -> bool {
     if (get(note).ends_with('\n')) throw std::runtime_error("no answer");
     return false;
   };
-  EXPECT_THROW(run_process(Words{"sh", "-c", "echo $$ >\"$0\"; exec sleep 60", note}, {}, ask),
-               std::runtime_error);
+  EXPECT_THROW(
+      run_process(Words{"sh", "-c", "echo $$ >\"$0\"; exec sleep $1", note, kTooLong}, {}, ask),
+      std::runtime_error);
   EXPECT_NE(kill(std::stoi(get(note)), 0), 0) << "the child still runs";
-  EXPECT_LT(Clock::now() - begin, 30s);
 }
 
 TEST(Process, EndsWhenItsCallerDies) {
@@ -106,7 +104,7 @@ TEST(Process, EndsWhenItsCallerDies) {
   const pid_t caller = fork();
   ASSERT_GE(caller, 0);
   if (caller == 0) {
-    run_process(Words{"sh", "-c", "echo $$ >\"$0\"; exec sleep 60", note});
+    run_process(Words{"sh", "-c", "echo $$ >\"$0\"; exec sleep $1", note, kTooLong});
     _exit(0);
   }
   while (get(note).empty()) std::this_thread::sleep_for(10ms);
@@ -116,7 +114,7 @@ TEST(Process, EndsWhenItsCallerDies) {
   const Clock::time_point begin = Clock::now();
   // A zombie that nobody reaps still has its pid, but no command line.
   const std::string command = "/proc/" + std::to_string(child) + "/cmdline";
-  while (!get(command).empty() && Clock::now() - begin < 20s) std::this_thread::sleep_for(10ms);
+  while (!get(command).empty() && Clock::now() - begin < 60s) std::this_thread::sleep_for(10ms);
   EXPECT_TRUE(get(command).empty()) << "the child outlives its caller";
 }
 

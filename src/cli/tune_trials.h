@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "axl/base/clock.h"
 #include "axl/train/trainer.h"
 #include "axl/train/tune.h"
 #include "cli/corpora.h"
@@ -52,7 +53,7 @@ class TuneTrials {
   std::vector<TuneCandidate> candidates_;
   const Corpora& corpora_;
   TuneBudget budget_;
-  std::chrono::steady_clock::time_point begin_;
+  Clock::time_point begin_;
 
   double step_seconds_ = 0;      ///< of a candidate whose cost is 1
   double overhead_seconds_ = 0;  ///< of a trial: its initial weights and its score
