@@ -19,10 +19,11 @@ AXL_INLINE Floats times(Floats a, Ints b) { return times(a, floats(b)); }
 
 // ---- What panels hold ---------------------------------------------------------------------------
 //
-// pack() interleaves rows as GGUF files have them; a row that is not there counts as zeros. Of
-// block b, which is the (b % 8)th of its piece, codes() are elements 4 g to 4 g + 3 of each row,
-// and scale() is that of half h of it. What dot() wants added for codes that are stored with an
-// offset is in start().
+// pack() interleaves rows as GGUF files have them; a row that is not there counts as zeros. Eight
+// blocks, 256 elements of each row, are a *piece*. Of its block b + i, codes() are elements 4 g to
+// 4 g + 3 of each row, and scale() is that of half h of it. b is a multiple of kTogether and i, the
+// place among so many blocks, known to the compiler. What dot() wants added for codes that are
+// stored with an offset is in start().
 
 /// Puts `count` bytes of a row into `lane`, four by four, less the bits that `flip` has.
 inline void interleave(const std::byte* from, int64_t count, int lane, std::byte* to,
@@ -41,47 +42,50 @@ inline void put_half(const std::byte* from, int lane, std::byte* to) {
 /// For each pair of blocks: [block][lane] scales in f16, then [block][g][lane][4] codes.
 struct Q8Panel {
   static constexpr int kScales = 1;  // of a block
+  static constexpr int kTogether = 2;
   static constexpr bool kHasMinima = false, kAskAlways = false;
   static constexpr int kNarrowGroups = 1;  // whose sums fit what dot() adds them up in
   static constexpr int kBlockScales = 2 * kLanes, kBlockCodes = 32 * kLanes,
-                       kBytes = 2 * (kBlockScales + kBlockCodes);
-  const std::byte* panel;
+                       kPair = 2 * (kBlockScales + kBlockCodes), kPiece = 4 * kPair;
+  const std::byte* piece;
 
-  static constexpr int64_t bytes(int64_t cols) { return kBytes * ((blocks_in(cols) + 1) / 2); }
+  static constexpr int64_t bytes(int64_t cols) { return kPair * ((blocks_in(cols) + 1) / 2); }
   static void pack(const std::byte* row, int64_t cols, int lane, std::byte* panel) {
     for (int64_t b = 0; b < blocks_in(cols); ++b, row += 34) {
-      std::byte* pair = panel + b / 2 * kBytes;
+      std::byte* pair = panel + b / 2 * kPair;
       put_half(row, lane, pair + b % 2 * kBlockScales);
       interleave(row + 2, 32, lane, pair + 2 * kBlockScales + b % 2 * kBlockCodes, kFlippedSigns);
     }
   }
-
-  AXL_INLINE Q8Panel at(const std::byte* panel) { return {panel}; }
 };
-AXL_INLINE SignedCodes codes(const Q8Panel& p, int64_t b, int g) {
-  return signed_codes(load_codes(p.panel + b / 2 * Q8Panel::kBytes + 2 * Q8Panel::kBlockScales +
-                                 (b % 2 * 8 + g) * 4 * kLanes));
+AXL_INLINE const std::byte* pair(const Q8Panel& p, int64_t b) {
+  return p.piece + b / 2 * Q8Panel::kPair;
 }
-AXL_INLINE Floats scale(const Q8Panel& p, int64_t b, int) {
-  return load_halves(p.panel + b / 2 * Q8Panel::kBytes + b % 2 * Q8Panel::kBlockScales);
+AXL_INLINE SignedCodes codes(const Q8Panel& p, int64_t b, int i, int g) {
+  return signed_codes(
+      load_codes(pair(p, b) + 2 * Q8Panel::kBlockScales + (i * 8 + g) * 4 * kLanes));
 }
-AXL_INLINE Ints start(const Q8Panel&, const ActivationBlock& x, int64_t b, int) {
-  return signed_start(x.less_128[b % 8]);
+AXL_INLINE Floats scale(const Q8Panel& p, int64_t b, int i, int) {
+  return load_halves(pair(p, b) + i * Q8Panel::kBlockScales);
+}
+AXL_INLINE Ints start(const Q8Panel&, const ActivationBlock& x, int64_t b, int i, int) {
+  return signed_start(x.less_128[b + i]);
 }
 
-/// For each 256 elements: unit and unit of the minima, in f16; [block][lane] scales, then minima,
-/// of a byte each; [pair of blocks][g][lane][4] pairs of codes.
+/// For each piece: unit and unit of the minima, in f16; [block][lane] scales, then minima, of a
+/// byte each; [pair of blocks][g][lane][4] pairs of codes.
 struct Q4Panel {
   static constexpr int kScales = 1;
+  static constexpr int kTogether = 2;
   static constexpr bool kHasMinima = true, kAskAlways = true;
   static constexpr int kNarrowGroups = 8;  // 8 · 2 · 15 · 127 is less than 2^15
   static constexpr int kMinUnits = 2 * kLanes, kBlockScales = 4 * kLanes,
-                       kBlockMinima = 12 * kLanes, kCodes = 20 * kLanes, kBytes = 148 * kLanes;
-  const std::byte* panel;
+                       kBlockMinima = 12 * kLanes, kCodes = 20 * kLanes, kPiece = 148 * kLanes;
+  const std::byte* piece;
 
-  static constexpr int64_t bytes(int64_t cols) { return kBytes * pieces_in(cols); }
+  static constexpr int64_t bytes(int64_t cols) { return kPiece * pieces_in(cols); }
   static void pack(const std::byte* row, int64_t cols, int lane, std::byte* panel) {
-    for (int64_t i = 0; i < pieces_in(cols); ++i, row += 144, panel += kBytes) {
+    for (int64_t i = 0; i < pieces_in(cols); ++i, row += 144, panel += kPiece) {
       put_half(row, lane, panel);
       put_half(row + 2, lane, panel + kMinUnits);
       // Eight 6-bit scales and minima in 12 bytes: the first four of each in the low bits of bytes
@@ -96,200 +100,201 @@ struct Q4Panel {
       interleave(row + 16, 128, lane, panel + kCodes);
     }
   }
-
-  AXL_INLINE Q4Panel at(const std::byte* panel) { return {panel}; }
-  AXL_INLINE const std::byte* piece(const Q4Panel& p, int64_t b) {
-    return p.panel + b / 8 * kBytes;
-  }
 };
-AXL_INLINE SmallCodes codes(const Q4Panel& p, int64_t b, int g) {
-  const int64_t pair = b % 8 / 2;
-  return nibbles(load_codes(Q4Panel::piece(p, b) + Q4Panel::kCodes + (8 * pair + g) * 4 * kLanes),
-                 b % 2 * 4);
+AXL_INLINE SmallCodes codes(const Q4Panel& p, int64_t b, int i, int g) {
+  return nibbles(load_codes(p.piece + Q4Panel::kCodes + (8 * (b / 2) + g) * 4 * kLanes), 4 * i);
 }
-AXL_INLINE Floats scale(const Q4Panel& p, int64_t b, int) {
-  const std::byte* piece = Q4Panel::piece(p, b);
-  return times(load_halves(piece), load_bytes(piece + Q4Panel::kBlockScales + b % 8 * kLanes));
+AXL_INLINE Floats scale(const Q4Panel& p, int64_t b, int i, int) {
+  return times(load_halves(p.piece),
+               load_bytes(p.piece + Q4Panel::kBlockScales + (b + i) * kLanes));
 }
-AXL_INLINE Floats minimum(const Q4Panel& p, int64_t b) {
-  const std::byte* piece = Q4Panel::piece(p, b);
-  return times(load_halves(piece + Q4Panel::kMinUnits),
-               load_bytes(piece + Q4Panel::kBlockMinima + b % 8 * kLanes));
+AXL_INLINE Floats minimum(const Q4Panel& p, int64_t b, int i) {
+  return times(load_halves(p.piece + Q4Panel::kMinUnits),
+               load_bytes(p.piece + Q4Panel::kBlockMinima + (b + i) * kLanes));
 }
-AXL_INLINE Ints start(const Q4Panel&, const ActivationBlock&, int64_t, int) { return all_ints(0); }
+AXL_INLINE Ints start(const Q4Panel&, const ActivationBlock&, int64_t, int, int) {
+  return all_ints(0);
+}
 
-/// For each 256 elements: unit in f16; [half of a block][lane] scales of a byte each; the codes'
-/// low nibbles and high two bits, [g][lane][4] in both, in the order of the file: of the four
-/// blocks of 128 elements, the first and third share nibbles, the second and fourth too, and all
-/// four the bytes of high bits.
+/// For each piece: unit in f16; [half of a block][lane] scales of a byte each; the codes' low
+/// nibbles and high two bits, [g][lane][4] in both, in the order of the file: of the four blocks of
+/// 128 elements, the first and third share nibbles, the second and fourth too, and all four the
+/// bytes of high bits.
 struct Q6Panel {
   static constexpr int kScales = 2;
+  static constexpr int kTogether = 1;
   static constexpr bool kHasMinima = false, kAskAlways = true;
   static constexpr int kNarrowGroups = 2;  // 2 · 2 · 63 · 127
   static constexpr int kHalfScales = 4 * kLanes, kLow = 20 * kLanes, kHigh = 148 * kLanes,
-                       kBytes =
+                       kPiece =
                            212 * kLanes;  // the unit takes four bytes, so that codes are aligned
-  const std::byte* panel;
+  const std::byte* piece;
 
-  static constexpr int64_t bytes(int64_t cols) { return kBytes * pieces_in(cols); }
+  static constexpr int64_t bytes(int64_t cols) { return kPiece * pieces_in(cols); }
   static void pack(const std::byte* row, int64_t cols, int lane, std::byte* panel) {
-    for (int64_t i = 0; i < pieces_in(cols); ++i, row += 210, panel += kBytes) {
+    for (int64_t i = 0; i < pieces_in(cols); ++i, row += 210, panel += kPiece) {
       put_half(row + 208, lane, panel);
       for (int s = 0; s < 16; ++s) panel[kHalfScales + kLanes * s + lane] = row[192 + s];
       interleave(row, 128, lane, panel + kLow);
       interleave(row + 128, 64, lane, panel + kHigh);
     }
   }
-
-  AXL_INLINE Q6Panel at(const std::byte* panel) { return {panel}; }
-  AXL_INLINE const std::byte* piece(const Q6Panel& p, int64_t b) {
-    return p.panel + b / 8 * kBytes;
-  }
 };
-AXL_INLINE SmallCodes codes(const Q6Panel& p, int64_t b, int g) {
-  const std::byte* piece = Q6Panel::piece(p, b);
-  const int64_t half = b % 8 / 4, quarter = b % 4;
-  const int64_t low = 2 * half + quarter % 2;
-  return with_high_bits(
-      nibbles(load_codes(piece + Q6Panel::kLow + (8 * low + g) * 4 * kLanes), quarter / 2 * 4),
-      load_codes(piece + Q6Panel::kHigh + (8 * half + g) * 4 * kLanes), quarter * 2);
+AXL_INLINE SmallCodes codes(const Q6Panel& p, int64_t b, int, int g) {
+  const int64_t half = b / 4;
+  const int quarter = b % 4;
+  const std::byte* low = p.piece + Q6Panel::kLow + (16 * half + 8 * (quarter % 2) + g) * 4 * kLanes;
+  const std::byte* high = p.piece + Q6Panel::kHigh + (8 * half + g) * 4 * kLanes;
+  return with_high_bits(nibbles(load_codes(low), quarter / 2 * 4), load_codes(high), quarter * 2);
 }
-AXL_INLINE Floats scale(const Q6Panel& p, int64_t b, int half) {
-  const std::byte* piece = Q6Panel::piece(p, b);
-  return times(load_halves(piece),
-               load_signed_bytes(piece + Q6Panel::kHalfScales + (b % 8 * 2 + half) * kLanes));
+AXL_INLINE Floats scale(const Q6Panel& p, int64_t b, int, int half) {
+  return times(load_halves(p.piece),
+               load_signed_bytes(p.piece + Q6Panel::kHalfScales + (b * 2 + half) * kLanes));
 }
-AXL_INLINE Ints start(const Q6Panel&, const ActivationBlock& x, int64_t b, int half) {
-  return all_ints(x.less_32[b % 8 * 2 + half]);
+AXL_INLINE Ints start(const Q6Panel&, const ActivationBlock& x, int64_t b, int, int half) {
+  return all_ints(x.less_32[b * 2 + half]);
 }
 
 // ---- Products -----------------------------------------------------------------------------------
 
-/// Asks for a block that comes kAhead bytes later. With one row of x panels of q8_0 are read
-/// straight on (wants_asking). Where arithmetic slows the reading down, or a panel is not read
-/// straight on, every CPU stops to fetch ahead on its own: asking gains a quarter with eight rows,
-/// a seventh with one of q4_k (Zen 5), three times with q6_k.
+/// Asks for block b + i of the piece that comes kAhead bytes later. With one row of x panels of
+/// q8_0 are read straight on (wants_asking). Where arithmetic slows the reading down, or a panel is
+/// not read straight on, every CPU stops to fetch ahead on its own: asking gains a quarter with
+/// eight rows, a seventh with one of q4_k (Zen 5), three times with q6_k.
 template <class Panel>
-AXL_INLINE void prefetch_after(const Panel& w, int64_t b) {
-  constexpr int64_t kBlockBytes = Panel::bytes(256) / 8;
+AXL_INLINE void prefetch_after(const Panel& w, int64_t b, int i) {
+  constexpr int64_t kBytes = Panel::kPiece / 8 * Panel::kTogether, kTogether = Panel::kTogether;
+  constexpr int64_t kLines = (kBytes + kLineBytes - 1) / kLineBytes;
+  const auto* from = reinterpret_cast<const char*>(w.piece) + kAhead + b / kTogether * kBytes;
 #pragma GCC unroll 9
-  for (int64_t i = 0; i < kBlockBytes; i += kLineBytes)
-    _mm_prefetch(reinterpret_cast<const char*>(w.panel) + b * kBlockBytes + i + kAhead,
-                 _MM_HINT_T0);
+  for (int64_t n = i * kLines / kTogether; n < (i + 1) * kLines / kTogether; ++n)
+    _mm_prefetch(from + n * kLineBytes, _MM_HINT_T0);
 }
 
-/// Adds block b of each panel: row j's piece of x is x[j · x_stride].
+/// Adds block b + i of each panel's piece: row j's piece of x is x[j · x_stride].
 template <class Panel, int kPanels, int kXRows>
-AXL_INLINE void add_block(const Panel (&w)[kPanels], int64_t b, const ActivationBlock* x,
+AXL_INLINE void add_block(const Panel (&w)[kPanels], int64_t b, int i, const ActivationBlock* x,
                           int64_t x_stride, Floats (&sums)[kPanels][kXRows]) {
   constexpr int kGroups = 8 / Panel::kScales;  // of four neighbours that share a scale
 #pragma GCC unroll 2
   for (int half = 0; half < Panel::kScales; ++half) {
     Ints dots[kPanels][kXRows], narrow[kPanels][kXRows];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int j = 0; j < kXRows; ++j)
 #pragma GCC unroll 2
-      for (int i = 0; i < kPanels; ++i) dots[i][j] = start(w[i], x[j * x_stride], b, half);
+      for (int n = 0; n < kPanels; ++n) dots[n][j] = start(w[n], x[j * x_stride], b, i, half);
 #pragma GCC unroll 8
     for (int g = 0; g < kGroups; ++g) {
       const int k = kGroups * half + g;
       const bool is_first = g % Panel::kNarrowGroups == 0;
-      decltype(codes(w[0], b, k)) c[kPanels];
+      decltype(codes(w[0], b, i, k)) c[kPanels];
 #pragma GCC unroll 2
-      for (int i = 0; i < kPanels; ++i) c[i] = codes(w[i], b, k);
-#pragma GCC unroll 8
+      for (int n = 0; n < kPanels; ++n) c[n] = codes(w[n], b, i, k);
+#pragma GCC unroll 16
       for (int j = 0; j < kXRows; ++j) {
-        const Ints four = four_of(x[j * x_stride].q + b % 8 * 32 + 4 * k);
+        const Ints four = four_of(x[j * x_stride].q + (b + i) * 32 + 4 * k);
 #pragma GCC unroll 2
-        for (int i = 0; i < kPanels; ++i) {
-          narrow[i][j] = dot(is_first ? narrowed(dots[i][j]) : narrow[i][j], c[i], four);
+        for (int n = 0; n < kPanels; ++n) {
+          narrow[n][j] = dot(is_first ? narrowed(dots[n][j]) : narrow[n][j], c[n], four);
           if ((g + 1) % Panel::kNarrowGroups == 0)
-            dots[i][j] = add_narrow(dots[i][j], narrow[i][j]);
+            dots[n][j] = add_narrow(dots[n][j], narrow[n][j]);
         }
       }
     }
 #pragma GCC unroll 2
-    for (int i = 0; i < kPanels; ++i) {
-      const Floats s = scale(w[i], b, half);
-#pragma GCC unroll 8
+    for (int n = 0; n < kPanels; ++n) {
+      const Floats s = scale(w[n], b, i, half);
+#pragma GCC unroll 16
       for (int j = 0; j < kXRows; ++j)
-        sums[i][j] = add_products(sums[i][j], floats(dots[i][j]),
-                                  times(s, all_floats(x[j * x_stride].scale[b % 8])));
+        sums[n][j] = add_products(sums[n][j], floats(dots[n][j]),
+                                  times(s, all_floats(x[j * x_stride].scale[b + i])));
     }
   }
   if constexpr (Panel::kHasMinima) {
 #pragma GCC unroll 2
-    for (int i = 0; i < kPanels; ++i) {
-      const Floats m = minimum(w[i], b);
-#pragma GCC unroll 8
+    for (int n = 0; n < kPanels; ++n) {
+      const Floats m = minimum(w[n], b, i);
+#pragma GCC unroll 16
       for (int j = 0; j < kXRows; ++j)
-        sums[i][j] = less_products(sums[i][j], m, all_floats(x[j * x_stride].sum[b % 8]));
+        sums[n][j] = less_products(sums[n][j], m, all_floats(x[j * x_stride].sum[b + i]));
     }
   }
 }
 
-/// kXRows rows of x from row r on with kPanels panels, whose first row gives column n of y.
+/// kXRows rows of x from row r on with kPanels panels, whose first row gives column n of y. Blocks
+/// beyond the columns, of a last piece, are zeros times zeros.
 template <class Panel, int kPanels, int kXRows, bool kAsks = true>
 AXL_TARGET static void multiply_tile(const std::byte* panels, const CodedProduct& p, int64_t n,
                                      int64_t r) {
-  const int64_t blocks = blocks_in(p.cols), x_stride = pieces_in(p.cols);
-  const ActivationBlock* x = p.x + r * x_stride;
+  constexpr int kTogether = Panel::kTogether;
+  const int64_t pieces = pieces_in(p.cols);
+  const ActivationBlock* x = p.x + r * pieces;
   Panel w[kPanels];
   Floats sums[kPanels][kXRows];
 #pragma GCC unroll 2
   for (int i = 0; i < kPanels; ++i) {
-    w[i] = Panel::at(panels + i * Panel::bytes(p.cols));
-#pragma GCC unroll 8
+    w[i].piece = panels + i * Panel::bytes(p.cols);
+#pragma GCC unroll 16
     for (int j = 0; j < kXRows; ++j) sums[i][j] = all_floats(0);
   }
-  for (int64_t b = 0; b < blocks; ++b) {
-    if constexpr (kAsks)
+  for (int64_t blocks = blocks_in(p.cols); blocks > 0; blocks -= 8) {
+    for (int64_t b = 0; b < 8 && b < blocks; b += kTogether) {
+#pragma GCC unroll 4
+      for (int i = 0; i < kTogether; ++i) {
+        if constexpr (kAsks)
 #pragma GCC unroll 2
-      for (int i = 0; i < kPanels; ++i) prefetch_after(w[i], b);
-    add_block(w, b, x + b / 8, x_stride, sums);
+          for (int m = 0; m < kPanels; ++m) prefetch_after(w[m], b, i);
+        add_block(w, b, i, x, pieces, sums);
+      }
+    }
+    ++x;
+#pragma GCC unroll 2
+    for (int i = 0; i < kPanels; ++i) w[i].piece += Panel::kPiece;
   }
 #pragma GCC unroll 2
   for (int i = 0; i < kPanels; ++i) {
     float* y = p.y + r * p.y_stride + n + i * kLanes;
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int j = 0; j < kXRows; ++j)
       store(sums[i][j], y + j * p.y_stride, p.rows - n - i * kLanes, p.add);
   }
 }
 
-/// The rows of x from r on, at most kXRows, with kPanels panels, which are read once.
-template <class Panel, int kPanels, int kXRows>
-AXL_TARGET static void multiply_last(const std::byte* panels, const CodedProduct& p, int64_t n,
-                                     int64_t r) {
-  if constexpr (kXRows > 1) {
-    if (p.x_rows - r < kXRows) return multiply_last<Panel, kPanels, kXRows - 1>(panels, p, n, r);
-    multiply_tile<Panel, kPanels, kXRows>(panels, p, n, r);
-  } else if (Panel::kAskAlways || wants_asking()) {
-    multiply_tile<Panel, kPanels, 1>(panels, p, n, r);
-  } else {
-    multiply_tile<Panel, kPanels, 1, false>(panels, p, n, r);
-  }
+using Tile = void (*)(const std::byte* panels, const CodedProduct& p, int64_t n, int64_t r);
+
+/// multiply_tile() for `rows` rows of x, one to kMost.
+template <class Panel, int kPanels, int kMost>
+static Tile tile_of(int64_t rows) {
+  if constexpr (kMost > 1)
+    return rows < kMost ? tile_of<Panel, kPanels, kMost - 1>(rows)
+                        : multiply_tile<Panel, kPanels, kMost>;
+  else
+    return Panel::kAskAlways || wants_asking() ? multiply_tile<Panel, kPanels, 1>
+                                               : multiply_tile<Panel, kPanels, 1, false>;
 }
 
-/// All rows of x with kPanels panels, as many at a time as registers hold sums.
-template <class Panel, int kPanels>
-AXL_TARGET static void multiply_panels(const std::byte* panels, const CodedProduct& p, int64_t n) {
-  constexpr int kMost = kMostSums / kPanels;
-  int64_t r = 0;
-  for (; r + kMost <= p.x_rows; r += kMost) multiply_tile<Panel, kPanels, kMost>(panels, p, n, r);
-  if (r < p.x_rows) multiply_last<Panel, kPanels, kMost - 1>(panels, p, n, r);
+/// All rows of x with kPanels panels at a time from the one of row n on, while there are so many,
+/// and kMost rows of x. Returns the row of the panels that are left.
+template <class Panel, int kPanels, int kMost>
+AXL_TARGET static int64_t multiply_panels(const CodedProduct& p, int64_t n) {
+  const int64_t bytes = Panel::bytes(p.cols), last = p.x_rows % kMost;
+  const Tile last_tile = last > 0 ? tile_of<Panel, kPanels, kMost - 1>(last) : nullptr;
+  for (; n + (kPanels - 1) * kLanes < p.rows; n += kPanels * kLanes) {
+    const std::byte* panels = p.panels + n / kLanes * bytes;
+    int64_t r = 0;
+    if (p.x_rows >= kMost) multiply_tile<Panel, kPanels, kMost>(panels, p, n, r), r += kMost;
+    for (; r + kMost <= p.x_rows; r += kMost)  // the panels have arrived
+      multiply_tile<Panel, kPanels, kMost, false>(panels, p, n, r);
+    if (last_tile) last_tile(panels, p, n, r);
+  }
+  return n;
 }
 
 template <class Panel>
 AXL_TARGET static void multiply_coded(const CodedProduct& p) {
-  const int64_t bytes = Panel::bytes(p.cols);
-  const std::byte* panel = p.panels;
-  int64_t n = 0;
-  if (p.x_rows >= kManyRows)
-    for (; n + (kTilePanels - 1) * kLanes < p.rows;
-         n += kTilePanels * kLanes, panel += kTilePanels * bytes)
-      multiply_panels<Panel, kTilePanels>(panel, p, n);
-  for (; n < p.rows; n += kLanes, panel += bytes) multiply_panels<Panel, 1>(panel, p, n);
+  const int64_t n =
+      p.x_rows >= kManyRows ? multiply_panels<Panel, kManyPanels, kManyTileRows>(p, 0) : 0;
+  multiply_panels<Panel, 1, kTileRows>(p, n);
 }
 
 /// The panel of rows from `row` on; rows beyond `rows` are zeros, as the memory was.

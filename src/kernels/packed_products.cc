@@ -37,8 +37,9 @@ namespace avx2 {
 // ---- For panels
 
 constexpr int kLanes = 8;              // rows of W that one register covers
-constexpr int kMostSums = 4;           // registers of sums that a tile has
-constexpr int kTilePanels = 1;         // of a tile, where x has many rows
+constexpr int kTileRows = 4;           // rows of x that pass by a panel at once
+constexpr int kManyPanels = 1;         // panels that share what is loaded of x, if it has many rows
+constexpr int kManyTileRows = 4;       // that pass by those at once
 constexpr uint32_t kFlippedSigns = 0;  // of each byte of q8_0
 
 using Floats = __m256;
@@ -53,15 +54,19 @@ struct SignedCodes {
 AXL_INLINE __m256i load_codes(const std::byte* p) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
 }
+/// Each 16 bits by `bits`, which the compiler may know.
+AXL_INLINE __m256i shifted_right(__m256i q, int bits) {
+  using Words = uint16_t __attribute__((vector_size(32)));
+  return reinterpret_cast<__m256i>(reinterpret_cast<Words>(q) >> bits);
+}
 AXL_INLINE SignedCodes signed_codes(__m256i w) { return {w, _mm256_abs_epi8(w)}; }
 /// The nibbles that begin at bit `from`, 0 or 4, of each byte.
-AXL_INLINE SmallCodes nibbles(__m256i q, int64_t from) {
-  return {_mm256_and_si256(_mm256_srl_epi16(q, _mm_cvtsi64_si128(from)), _mm256_set1_epi8(15))};
+AXL_INLINE SmallCodes nibbles(__m256i q, int from) {
+  return {_mm256_and_si256(shifted_right(q, from), _mm256_set1_epi8(15))};
 }
 /// Adds the two bits that begin at bit `from` of each byte, as bits 4 and 5.
-AXL_INLINE SmallCodes with_high_bits(SmallCodes low, __m256i q, int64_t from) {
-  const __m256i bits =
-      _mm256_and_si256(_mm256_srl_epi16(q, _mm_cvtsi64_si128(from)), _mm256_set1_epi8(3));
+AXL_INLINE SmallCodes with_high_bits(SmallCodes low, __m256i q, int from) {
+  const __m256i bits = _mm256_and_si256(shifted_right(q, from), _mm256_set1_epi8(3));
   return {_mm256_or_si256(low.w, _mm256_slli_epi16(bits, 4))};
 }
 AXL_INLINE __m256i four_of(const int8_t* x) {
@@ -187,8 +192,9 @@ namespace avx512_vnni {
 // ---- For panels
 
 constexpr int kLanes = 16;
-constexpr int kMostSums = 8;
-constexpr int kTilePanels = 2;  // which share what is loaded of x
+constexpr int kTileRows = 8;
+constexpr int kManyPanels = 2;
+constexpr int kManyTileRows = 6;
 // Signed codes are made unsigned by adding 128, which for a byte is to flip its sign; what this
 // adds is taken off again by beginning with less_128.
 constexpr uint32_t kFlippedSigns = 0x80808080;
@@ -199,13 +205,16 @@ using SmallCodes = __m512i;
 using SignedCodes = __m512i;
 
 AXL_INLINE __m512i load_codes(const std::byte* p) { return _mm512_loadu_si512(p); }
-AXL_INLINE SignedCodes signed_codes(__m512i w) { return w; }
-AXL_INLINE SmallCodes nibbles(__m512i q, int64_t from) {
-  return _mm512_and_si512(_mm512_srl_epi16(q, _mm_cvtsi64_si128(from)), _mm512_set1_epi8(15));
+AXL_INLINE __m512i shifted_right(__m512i q, int bits) {
+  using Words = uint16_t __attribute__((vector_size(64)));
+  return reinterpret_cast<__m512i>(reinterpret_cast<Words>(q) >> bits);
 }
-AXL_INLINE SmallCodes with_high_bits(SmallCodes low, __m512i q, int64_t from) {
-  const __m512i bits =
-      _mm512_and_si512(_mm512_srl_epi16(q, _mm_cvtsi64_si128(from)), _mm512_set1_epi8(3));
+AXL_INLINE SignedCodes signed_codes(__m512i w) { return w; }
+AXL_INLINE SmallCodes nibbles(__m512i q, int from) {
+  return _mm512_and_si512(shifted_right(q, from), _mm512_set1_epi8(15));
+}
+AXL_INLINE SmallCodes with_high_bits(SmallCodes low, __m512i q, int from) {
+  const __m512i bits = _mm512_and_si512(shifted_right(q, from), _mm512_set1_epi8(3));
   return _mm512_or_si512(low, _mm512_slli_epi16(bits, 4));
 }
 AXL_INLINE Ints four_of(const int8_t* x) {
