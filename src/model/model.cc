@@ -163,6 +163,8 @@ bool Model::waits_for_memory() const {
   return weights_.are_coded && bytes_of(stored_) > kMore;
 }
 
+int64_t Model::few_rows() { return kFewRows; }
+
 void Model::forward(std::span<const int32_t> ids, Activations& a, const Cache* cache) const {
   embed(ids, a, cache);
   if (cache && a.rows(0) <= kFewRows && weights_.are_coded) {

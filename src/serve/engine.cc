@@ -8,7 +8,6 @@
 #include "axl/base/clock.h"
 #include "axl/base/format.h"
 #include "axl/infer/batch.h"
-#include "axl/nn/branches.h"
 #include "serve/stream.h"
 
 namespace axl {
@@ -212,7 +211,7 @@ class Engine::Worker {
       room -= count;
     }
     // While a pass has few rows, more of them cost little.
-    if (reads_along_ && 2 * writers <= kFewRows) read_along(writers);
+    if (reads_along_ && 2 * writers <= Model::few_rows()) read_along(writers);
   }
 
   /// Portions of the next windows of the first `writers` readers, into caches that no text has:

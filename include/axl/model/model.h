@@ -64,6 +64,8 @@ class Model {
   /// Coded weights that no cache holds: another token in a pass that reads them costs less than one
   /// of a prompt.
   bool waits_for_memory() const;
+  /// Rows up to which a pass takes little longer for each one more.
+  static int64_t few_rows();
   /// parameter_count() floats, of a model that is neither stored nor in bf16.
   float* data() const {
     AXL_CHECK(!is_stored() && bf16_memory_.bytes() == 0);
