@@ -8,12 +8,11 @@
 #include <utility>
 #include <vector>
 
+#include "axl/base/clock.h"
 #include "shared_loop.h"
 
 #ifdef _OPENMP
 #include <omp.h>
-
-#include "axl/base/clock.h"
 #endif
 
 // tests/late_threads_test.cc compiles this file with something here that lets other threads run.

@@ -48,9 +48,11 @@ Generation generate(const Model& model, std::span<const int32_t> prompt,
   options.sampling.validate();
   const ModelConfig& config = model.config();
   const int64_t inputs = 1 + std::ssize(prompt);
-  const int64_t room = config.max_seq_len - inputs + dropped_inputs(config, inputs);
+  const int64_t length = inputs - dropped_inputs(config, inputs);
   // A text that fits its context needs no next one.
-  Session session(model, 1, options.max_new_tokens - 1 > room ? Renewal::kBest : Renewal::kAtOnce);
+  Session session(
+      model, 1,
+      outgrows_context(config, length, options.max_new_tokens) ? Renewal::kBest : Renewal::kAtOnce);
   Rng rng(options.seed);
   StopFilter filter(options.stop);
   Generation result;

@@ -26,6 +26,10 @@ int64_t dropped_inputs(const ModelConfig& config, int64_t inputs) {
   return (excess + drop - 1) / drop * drop;
 }
 
+bool outgrows_context(const ModelConfig& config, int64_t length, int64_t new_tokens) {
+  return new_tokens - 1 > config.max_seq_len - length;
+}
+
 int64_t due_of_next_window(const ModelConfig& config, int64_t length, int64_t read) {
   const int64_t begin = context_drop(config) + read;
   const int64_t passes = config.max_seq_len - length + 1;

@@ -222,7 +222,8 @@ AXL_INLINE void add_block(const Panel (&w)[kPanels], int64_t b, int i, const Act
 }
 
 /// kXRows rows of x from row r on with kPanels panels, whose first row gives column n of y. Blocks
-/// beyond the columns, of a last piece, are zeros times zeros.
+/// beyond the columns, of a last piece, are zeros times zeros. Where it asks, later panels are
+/// asked for ahead of time: known to the compiler, since a branch costs q8_0 a tenth.
 template <class Panel, int kPanels, int kXRows, bool kAsks = true>
 AXL_TARGET static void multiply_tile(const std::byte* panels, const CodedProduct& p, int64_t n,
                                      int64_t r) {
@@ -262,30 +263,30 @@ AXL_TARGET static void multiply_tile(const std::byte* panels, const CodedProduct
 
 using Tile = void (*)(const std::byte* panels, const CodedProduct& p, int64_t n, int64_t r);
 
-/// multiply_tile() for `rows` rows of x, one to kMost.
-template <class Panel, int kPanels, int kMost>
+/// multiply_tile() of one panel for `rows` rows of x, one to kMost.
+template <class Panel, int kMost>
 static Tile tile_of(int64_t rows) {
   if constexpr (kMost > 1)
-    return rows < kMost ? tile_of<Panel, kPanels, kMost - 1>(rows)
-                        : multiply_tile<Panel, kPanels, kMost>;
+    return rows < kMost ? tile_of<Panel, kMost - 1>(rows) : multiply_tile<Panel, 1, kMost>;
   else
-    return Panel::kAskAlways || wants_asking() ? multiply_tile<Panel, kPanels, 1>
-                                               : multiply_tile<Panel, kPanels, 1, false>;
+    return Panel::kAskAlways || wants_asking() ? multiply_tile<Panel, 1, 1>
+                                               : multiply_tile<Panel, 1, 1, false>;
 }
 
-/// All rows of x with kPanels panels at a time from the one of row n on, while there are so many,
-/// and kMost rows of x. Returns the row of the panels that are left.
+/// All rows of x with kPanels panels at a time from the one of row n on, while there are so many:
+/// kMost rows together, the rest panel by panel. Returns the row of the panels that are left.
 template <class Panel, int kPanels, int kMost>
 AXL_TARGET static int64_t multiply_panels(const CodedProduct& p, int64_t n) {
   const int64_t bytes = Panel::bytes(p.cols), last = p.x_rows % kMost;
-  const Tile last_tile = last > 0 ? tile_of<Panel, kPanels, kMost - 1>(last) : nullptr;
+  const Tile last_tile = last > 0 ? tile_of<Panel, kMost - 1>(last) : nullptr;
   for (; n + (kPanels - 1) * kLanes < p.rows; n += kPanels * kLanes) {
     const std::byte* panels = p.panels + n / kLanes * bytes;
     int64_t r = 0;
     if (p.x_rows >= kMost) multiply_tile<Panel, kPanels, kMost>(panels, p, n, r), r += kMost;
     for (; r + kMost <= p.x_rows; r += kMost)  // the panels have arrived
       multiply_tile<Panel, kPanels, kMost, false>(panels, p, n, r);
-    if (last_tile) last_tile(panels, p, n, r);
+    for (int i = 0; i < kPanels && last > 0; ++i)
+      last_tile(panels + i * bytes, p, n + i * kLanes, r);
   }
   return n;
 }

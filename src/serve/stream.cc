@@ -6,7 +6,6 @@
 
 #include "axl/base/clock.h"
 #include "axl/base/tokens.h"
-#include "axl/infer/session.h"
 
 namespace axl {
 namespace {

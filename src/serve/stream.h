@@ -8,6 +8,7 @@
 #include "axl/base/clock.h"
 #include "axl/base/rng.h"
 #include "axl/infer/generate.h"
+#include "axl/infer/session.h"
 #include "axl/serve/engine.h"
 
 namespace axl {
@@ -52,7 +53,7 @@ class Stream {
   int64_t unread_count() { return static_cast<int64_t>(window().size()) - read_count(); }
   /// Whether the text may come to an end of this context and go on.
   bool may_move() const {
-    return request_.max_tokens - 1 > config_.max_seq_len + window_begin_ - prompt_tokens();
+    return outgrows_context(config_, prompt_tokens() - window_begin_, request_.max_tokens);
   }
   /// What another text's cache holds of the window may be taken from there, unless the logits on
   /// the way are wanted.

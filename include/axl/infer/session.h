@@ -63,6 +63,9 @@ class Session {
 /// How many of the oldest inputs a full context gives up.
 int64_t context_drop(const ModelConfig& config);
 
+/// Whether writing `new_tokens` more outgrows a context of `length` inputs; the last is not read.
+bool outgrows_context(const ModelConfig& config, int64_t length, int64_t new_tokens);
+
 /// Of the window that follows a context of `length` inputs, of which `read` are read, how many to
 /// read along with this context's last one: the same part of what is left in each of the passes
 /// until it is full. The next window begins context_drop() inputs later.
