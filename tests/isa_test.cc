@@ -119,9 +119,9 @@ TEST(Isa, KernelsRunTheLoopsThatWereChosen) {
                                                    x.view().row(1), d_views, sums.view()));
   const AttentionHeads heads{.heads = 1};
   Matrix lse(4, 1), dq(4, 8), dk(4, 8), dv(4, 8);
-  EXPECT_RUNS(softmax, attention_head(heads, 0, 0, x.view(), x.view(), x.view(), y.view(),
-                                      lse.view(), floats.data()));
-  EXPECT_RUNS(softmax_backward,
+  EXPECT_RUNS(softmax_columns, attention_head(heads, 0, 0, x.view(), x.view(), x.view(), y.view(),
+                                              lse.view(), floats.data()));
+  EXPECT_RUNS(softmax_columns_backward,
               attention_head_backward(heads, 0, x.view(), x.view(), x.view(), lse.view(), y.view(),
                                       dq.view(), dk.view(), dv.view(), floats.data()));
   // Products of attention go by a table of their own, which comes with the other.
@@ -138,6 +138,7 @@ TEST(Isa, KernelsRunTheLoopsThatWereChosen) {
     continue_attention_head<T>({.heads = 1, .query_begin = 3}, 0, 0, x.view().row_range(0, 1), keys,
                                keys, y.view(), lse.view(), floats.data());
   };
+  EXPECT_RUNS(softmax, continue_from(x.view()));
   EXPECT_RUNS(dots, continue_from(x.view()));
   EXPECT_RUNS(weighted_sums, continue_from(x.view()));
   std::vector<uint16_t> memory(32);

@@ -1,6 +1,7 @@
 #include "axl/kernels/attention.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "row_kernels.h"
@@ -33,12 +34,6 @@ float softmax_row(float* s, Visible v, int64_t keys) {
   const float lse = row_kernels().softmax(s + v.first, v.end - v.first);
   hide(s, v, keys);
   return lse;
-}
-
-// p = exp(s − lse) where visible, else 0.
-void probabilities_again(float* s, float lse, Visible v, int64_t keys) {
-  row_kernels().scaled_exp(s + v.first, lse, 1.0f, v.end - v.first);
-  hide(s, v, keys);
 }
 
 /// The keys that a block of queries sees, and what each query sees of them.
@@ -111,32 +106,133 @@ void multiply_transposed(ConstMat a, ConstMat b, float scale, Mat c, float* room
       {a.data, a.stride, 1, room, b.rows, c.data, c.stride, c.rows, c.cols, a.cols, scale, false});
 }
 
+/// Scores of one head's block of queries, transposed: [keys, queries], so that each lane of a
+/// register has a query of its own, and sums over keys cross no lanes. What no query of a group
+/// sees is not computed: half of a causal square, nearly. Scores lie kQueryBlock apart.
+class ScoreBlock {
+ public:
+  ScoreBlock(const AttentionHeads& a, int64_t first_query, int64_t queries, int64_t keys)
+      : range_(a, first_query, queries, keys),
+        queries_(queries),
+        // bf16 packs operands for every product: one for all queries and keys.
+        whole_(a.precision == Precision::kBf16),
+        precision_(a.precision) {
+    for (int64_t i = 0; i < queries; ++i) {
+      const Visible v = range_.of(i + first_query);
+      first_[i] = static_cast<int32_t>(v.first);
+      end_[i] = static_cast<int32_t>(v.end);
+    }
+    // What fills the last register sees what the last query does.
+    std::fill(first_.begin() + queries, first_.end(), first_[queries - 1]);
+    std::fill(end_.begin() + queries, end_.end(), end_[queries - 1]);
+  }
+
+  int64_t first_key() const { return range_.begin; }
+  int64_t keys() const { return range_.count; }
+  int64_t queries() const { return queries_; }
+  bool sees_none(int64_t query) const { return first_[query] >= end_[query]; }
+  Mat matrix(float* data) const { return Mat(data, keys(), queries_, kQueryBlock); }
+
+  /// scores = scale · k · qᵀ.
+  void score(ConstMat k, ConstMat q, float scale, Mat scores, float* room) const {
+    for_groups(queries_, kScoredTogether, [&](int64_t i, int64_t count) {
+      const Visible seen = keys_of(i, count);
+      multiply_transposed(rows(k, seen), q.row_range(i, count), scale,
+                          rows(scores, seen).col_range(i, count), room, precision_);
+    });
+  }
+
+  /// y [queries, ·] = weightsᵀ · x, x a row for each key.
+  void sum_over_keys(ConstMat weights, ConstMat x, Mat y) const {
+    for_groups(queries_, kSummedTogether, [&](int64_t i, int64_t count) {
+      const Visible seen = keys_of(i, count);
+      multiply(Trans::kYes, rows(weights, seen).col_range(i, count), rows(x, seen),
+               y.row_range(i, count), Write::kAssign, precision_);
+    });
+  }
+
+  /// y [keys, ·] = weights · x, x a row for each query; or y += … in the first `written` rows.
+  void sum_over_queries(ConstMat weights, ConstMat x, Mat y, int64_t written) const {
+    const auto sum = [&](int64_t j, int64_t count, Write write) {
+      const Visible by = queries_of(j, count);
+      multiply(Trans::kNo, weights.row_range(j, count).col_range(by.first, by.end - by.first),
+               rows(x, by), y.row_range(j, count), write, precision_);
+    };
+    for_groups(written, kSummedTogether,
+               [&](int64_t j, int64_t count) { sum(j, count, Write::kAdd); });
+    for_groups(keys() - written, kSummedTogether,
+               [&](int64_t j, int64_t count) { sum(written + j, count, Write::kAssign); });
+  }
+
+  /// Of each query: scores become probabilities.
+  void softmax(Mat scores, float* lse) const {
+    row_kernels().softmax_columns(scores.data, kQueryBlock, keys(), queries_, first_.data(),
+                                  end_.data(), lse);
+  }
+  /// Scores become probabilities again, and their gradient dp that of the products of q and k.
+  void softmax_backward(Mat scores, Mat dp, const float* lse, float scale) const {
+    row_kernels().softmax_columns_backward(scores.data, dp.data, kQueryBlock, keys(), queries_,
+                                           first_.data(), end_.data(), lse, scale);
+  }
+
+ private:
+  // Whole register tiles of every instruction set: few, so that little is computed in vain.
+  static constexpr int64_t kScoredTogether = 32, kSummedTogether = 24;
+
+  static ConstMat rows(ConstMat x, Visible v) { return x.row_range(v.first, v.end - v.first); }
+  static Mat rows(Mat x, Visible v) { return x.row_range(v.first, v.end - v.first); }
+
+  template <class Body>
+  void for_groups(int64_t n, int64_t size, const Body& body) const {
+    if (whole_) size = std::max<int64_t>(1, n);
+    for (int64_t i = 0; i < n; i += size) body(i, std::min(size, n - i));
+  }
+
+  /// Keys that any of some queries sees: later ones see later keys.
+  Visible keys_of(int64_t query, int64_t count) const {
+    return {first_[query], std::max(first_[query], end_[query + count - 1])};
+  }
+  /// Queries that see any of some keys.
+  Visible queries_of(int64_t key, int64_t count) const {
+    const auto begin = first_.begin(), end = begin + queries_;
+    const int64_t until = std::upper_bound(begin, end, key + count - 1) - begin;
+    const int64_t from =
+        std::upper_bound(end_.begin(), end_.begin() + queries_, key) - end_.begin();
+    return {std::min(from, until), until};
+  }
+
+  KeyRange range_;
+  int64_t queries_;
+  bool whole_;
+  Precision precision_;
+  std::array<int32_t, kQueryBlock> first_, end_;  // keys that each query sees
+};
+
 }  // namespace
 
 int64_t attention_scratch(int64_t keys, int64_t head_size) {
-  return (2 * kQueryBlock + head_size) * keys;
+  return kQueryBlock * (2 * keys + head_size);
 }
 
 void attention_head(const AttentionHeads& a, int64_t head, int64_t block, ConstMat q, ConstMat k,
                     ConstMat v, Mat out, Mat lse, float* scratch) {
   const int64_t begin = block * kQueryBlock, count = std::min(kQueryBlock, q.rows - begin);
-  const KeyRange range(a, begin, count, k.rows);
-  const int64_t keys = range.count;
+  const ScoreBlock on(a, begin, count, k.rows);
   const ConstMat qh = head_columns(q, head, a.heads).row_range(begin, count);
-  const ConstMat kh = k.row_range(range.begin, keys), vh = v.row_range(range.begin, keys);
   const Mat oh = head_columns(out, head, a.heads).row_range(begin, count);
-  const Mat scores(scratch, count, keys);
+  const ConstMat kh = k.row_range(on.first_key(), on.keys());
+  const ConstMat vh = v.row_range(on.first_key(), on.keys());
+  const Mat scores = on.matrix(scratch);
 
   const float scale = 1.0f / std::sqrt(static_cast<float>(qh.cols));
-  multiply_transposed(qh, kh, scale, scores, scratch + count * keys, a.precision);
+  on.score(kh, qh, scale, scores, scratch + kQueryBlock * on.keys());
+  std::array<float, kQueryBlock> log_sums{};
+  on.softmax(scores, log_sums.data());
+  on.sum_over_keys(scores, vh, oh);
   for (int64_t i = 0; i < count; ++i) {
-    const Visible v = range.of(begin + i);
-    lse(begin + i, head) = v.end > 0 ? softmax_row(scores.row(i), v, keys) : 0.0f;
-    if (v.end == 0) std::fill_n(scores.row(i), keys, 0.0f);
+    lse(begin + i, head) = log_sums[i];
+    if (on.sees_none(i)) std::fill_n(oh.row(i), oh.cols, 0.0f);  // 0 · v could be −0
   }
-  multiply(Trans::kNo, scores, vh, oh, Write::kAssign, a.precision);
-  for (int64_t i = 0; i < count; ++i)  // 0 · v could be −0
-    if (a.visible(begin + i, k.rows) == 0) std::fill_n(oh.row(i), oh.cols, 0.0f);
 }
 
 template <class T>
@@ -161,34 +257,35 @@ void attention_head_backward(const AttentionHeads& a, int64_t head, ConstMat q, 
                              ConstMat v, ConstMat lse, ConstMat d_out, Mat dq, Mat dk, Mat dv,
                              float* scratch) {
   const Mat dk_head = head_columns(dk, head, a.heads), dv_head = head_columns(dv, head, a.heads);
-  zero(dk_head);
-  zero(dv_head);
+  int64_t written = 0;  // rows of dk and dv
   for (int64_t begin = 0; begin < q.rows; begin += kQueryBlock) {
     const int64_t count = std::min(kQueryBlock, q.rows - begin);
-    const KeyRange range(a, begin, count, k.rows);
-    const int64_t keys = range.count;
+    const ScoreBlock on(a, begin, count, k.rows);
+    const int64_t first = on.first_key(), keys = on.keys();
     const ConstMat qh = head_columns(q, head, a.heads).row_range(begin, count);
-    const ConstMat kh = head_columns(k, head, a.heads).row_range(range.begin, keys);
-    const ConstMat vh = head_columns(v, head, a.heads).row_range(range.begin, keys);
+    const ConstMat kh = head_columns(k, head, a.heads).row_range(first, keys);
+    const ConstMat vh = head_columns(v, head, a.heads).row_range(first, keys);
     const ConstMat doh = head_columns(d_out, head, a.heads).row_range(begin, count);
     const Mat dqh = head_columns(dq, head, a.heads).row_range(begin, count);
-    const Mat p(scratch, count, keys), dp(scratch + count * keys, count, keys);
-    float* room = scratch + 2 * count * keys;
+    const Mat p = on.matrix(scratch), dp = on.matrix(scratch + kQueryBlock * keys);
+    float* room = scratch + 2 * kQueryBlock * keys;
 
     const float scale = 1.0f / std::sqrt(static_cast<float>(qh.cols));
-    multiply_transposed(qh, kh, scale, p, room, a.precision);
-    multiply_transposed(doh, vh, 1.0f, dp, room, a.precision);
-    for (int64_t i = 0; i < count; ++i) {
-      probabilities_again(p.row(i), lse(begin + i, head), range.of(begin + i), keys);
-    }
-    multiply(Trans::kYes, p, doh, dv_head.row_range(range.begin, keys), Write::kAdd, a.precision);
-    // ds = p · (dp − Σ p·dp) · scale, over dp. The sum equals d_out·out, but taken this way it
-    // cancels exactly where a query sees a single key.
-    for (int64_t i = 0; i < count; ++i)
-      row_kernels().softmax_backward(p.row(i), dp.row(i), scale, keys);
-    multiply(Trans::kNo, dp, kh, dqh, Write::kAssign, a.precision);
-    multiply(Trans::kYes, dp, qh, dk_head.row_range(range.begin, keys), Write::kAdd, a.precision);
+    on.score(kh, qh, scale, p, room);
+    on.score(vh, doh, 1.0f, dp, room);
+    std::array<float, kQueryBlock> log_sums{};
+    for (int64_t i = 0; i < count; ++i) log_sums[i] = lse(begin + i, head);
+    on.softmax_backward(p, dp, log_sums.data(), scale);
+    on.sum_over_keys(dp, kh, dqh);
+    // Keys that no block before has seen are assigned, and 0 where none ever sees them.
+    for (const Mat& d : {dk_head, dv_head})
+      if (written < first) zero(d.row_range(written, first - written));
+    const int64_t added = std::clamp<int64_t>(written - first, 0, keys);
+    on.sum_over_queries(p, doh, dv_head.row_range(first, keys), added);
+    on.sum_over_queries(dp, qh, dk_head.row_range(first, keys), added);
+    written = std::max(written, first + keys);
   }
+  for (const Mat& d : {dk_head, dv_head}) zero(d.row_range(written, k.rows - written));
 }
 
 }  // namespace axl
