@@ -18,6 +18,9 @@ constexpr int64_t kFewRows = 64;
 // Numbers of tiles that divide evenly among 2, 3, 4, 6, 8 and 12 threads.
 constexpr std::array<int64_t, 6> kTileCounts = {24, 12, 8, 4, 2, 1};
 constexpr int64_t kTileMultiple = 16;  // rows and columns that one register block covers
+// Where there are most tiles, every fourth is two pieces, its halves: threads of up to six cores
+// come to theirs last, and at the end nobody waits for a whole tile of another's.
+constexpr int64_t kTilesOfRun = 4;
 
 // A sum over many rows of A and B into a small C, as a gradient of weights is, is made in two
 // halves. The threads of each then read only that half of the rows, much of which they have written
@@ -84,10 +87,17 @@ struct Product {
     const int64_t r0 = tile_edge(r, grid.rows, c.rows), q0 = tile_edge(q, grid.cols, c.cols);
     const int64_t rows = tile_edge(r + 1, grid.rows, c.rows) - r0;
     const int64_t cols = tile_edge(q + 1, grid.cols, c.cols) - q0;
-    Product p = *this;
-    p.a = ta == Trans::kNo ? a.row_range(r0, rows) : a.col_range(r0, rows);
+    Product p = row_range(r0, rows);
     p.b = tb == Trans::kNo ? b.col_range(q0, cols) : b.row_range(q0, cols);
-    p.c = c.row_range(r0, rows).col_range(q0, cols);
+    p.c = p.c.col_range(q0, cols);
+    return p;
+  }
+
+  /// Rows [begin, begin + count) of C.
+  Product row_range(int64_t begin, int64_t count) const {
+    Product p = *this;
+    p.a = ta == Trans::kNo ? a.row_range(begin, count) : a.col_range(begin, count);
+    p.c = c.row_range(begin, count);
     return p;
   }
 
@@ -102,6 +112,29 @@ struct Product {
   }
 
   void multiply() const { gemm_serial(ta, a, tb, b, c, write, alpha); }
+};
+
+/// What threads take of `tiles` tiles one after the other: tiles, or halves of some.
+class Pieces {
+ public:
+  explicit Pieces(int64_t tiles)
+      : tiles_(tiles), halves_(tiles == kTileCounts.front() ? tiles / kTilesOfRun : 0) {}
+  int64_t count() const { return tiles_ + halves_; }
+
+  /// Multiplies piece i; product(tile) is the one that makes a tile.
+  template <class TileProduct>
+  void multiply(int64_t i, const TileProduct& product) const {
+    if (halves_ == 0) return product(i).multiply();
+    const int64_t run = i / (kTilesOfRun + 1), place = i % (kTilesOfRun + 1);
+    const Product p = product(run * kTilesOfRun + std::min(place, kTilesOfRun - 1));
+    if (place < kTilesOfRun - 1) return p.multiply();
+    const int64_t upper = p.c.rows / 2 / kTileMultiple * kTileMultiple;
+    if (place == kTilesOfRun - 1) return p.row_range(0, upper).multiply();
+    p.row_range(upper, p.c.rows - upper).multiply();
+  }
+
+ private:
+  int64_t tiles_, halves_;
 };
 
 void check_shapes(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c) {
@@ -129,11 +162,15 @@ bool has_few_rows(Trans ta, Trans tb, Mat c, float alpha) {
 
 void multiply_in_tiles(const Product& p) {
   const Grid grid = tile_grid(p.c.rows, p.c.cols, p.depth());
-  const bool few = p.c.rows < kFewRows && p.ta == Trans::kNo && p.tb == Trans::kYes;
-  parallel_for_dynamic(grid.count(), [&](int64_t i) {
-    const Product tile = p.tile(grid, i);
-    if (few) fetch(tile.b);
-    tile.multiply();
+  if (p.c.rows < kFewRows && p.ta == Trans::kNo && p.tb == Trans::kYes)
+    return parallel_for_dynamic(grid.count(), [&](int64_t i) {
+      const Product tile = p.tile(grid, i);
+      fetch(tile.b);
+      tile.multiply();
+    });
+  const Pieces pieces(grid.count());
+  parallel_for_dynamic(pieces.count(), [&](int64_t i) {
+    pieces.multiply(i, [&](int64_t tile) { return p.tile(grid, tile); });
   });
 }
 
@@ -161,10 +198,13 @@ void multiply_in_halves(const Product& p) {
   const Grid grid = tile_grid(p.c.rows, p.c.cols, first.depth(), kTileCounts.front() / 2);
   const auto parts = std::clamp<int64_t>(operands_per_c(p) / kOperandsPerCAtOnce, 1,
                                          std::max<int64_t>(1, first.depth() / kMinTermsAtOnce));
+  const Pieces pieces(2 * grid.count());
   for (int64_t part = 0; part < parts; ++part) {
-    parallel_for_dynamic(2 * grid.count(), [&](int64_t i) {
-      const Product& half = i < grid.count() ? first : second;
-      half.part(part, parts).tile(grid, i % grid.count()).multiply();
+    parallel_for_dynamic(pieces.count(), [&](int64_t i) {
+      pieces.multiply(i, [&](int64_t tile) {
+        const Product& half = tile < grid.count() ? first : second;
+        return half.part(part, parts).tile(grid, tile % grid.count());
+      });
     });
   }
   add(second.c, p.c);
