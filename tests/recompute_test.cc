@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "options_testing.h"
+#include "testing.h"
 
 namespace axl {
 namespace {
@@ -67,6 +68,7 @@ INSTANTIATE_TEST_SUITE_P(Options, Recompute, testing::ValuesIn([] {
 TEST(RecomputeMemory, IsAFractionOfWhatKeepingAllTakes) {
   ModelConfig config = tiny_config();
   config.n_layers_per_scale = {6};
+  const Threads few(2);  // each has some room of its own either way
   const auto bytes = [&](Activations::Mode mode) {
     return Activations::required_bytes(config, 256, mode);
   };
