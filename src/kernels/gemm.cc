@@ -18,18 +18,21 @@ constexpr int64_t kFewRows = 64;
 // Numbers of tiles that divide evenly among 2, 3, 4, 6, 8 and 12 threads.
 constexpr std::array<int64_t, 6> kTileCounts = {24, 12, 8, 4, 2, 1};
 constexpr int64_t kTileMultiple = 16;  // rows and columns that one register block covers
-// Where there are most tiles, every fourth is two pieces, its halves: threads of up to six cores
-// come to theirs last, and at the end nobody waits for a whole tile of another's.
-constexpr int64_t kTilesOfRun = 4;
+// Where there are most tiles, every fourth is taken in two pieces: threads of up to six cores come
+// to theirs last, and at the end nobody waits for a whole tile of another's. Smaller tiles than
+// these would cost more than is waited for.
+constexpr int64_t kTilesOfRun = 4, kMinSplitTile = 1 << 16;
 
-// A sum over many rows of A and B into a small C, as a gradient of weights is, is made in two
-// halves. The threads of each then read only that half of the rows, much of which they have written
-// themselves and may still have in a cache. With less of A and B, writing a second C and adding it
-// costs too much.
+// A sum of many terms into a small C is made in two halves. For a gradient of weights: the threads
+// of each then read only that half of the rows, much of which they have written themselves and may
+// still have in a cache. For a product with few rows: its tiles would be so small otherwise that
+// packing A and B for each takes a quarter of the time. With fewer terms, writing a second C and
+// adding it costs too much.
+constexpr int64_t kMostRowsInHalves = 1024;
 constexpr double kMinOperandsPerC = 4;
-// Both halves go some rows at a time, over all tiles, so that these find what others have read in a
-// cache. With fewer rows than have so many elements in A and B for one of C, C itself would be most
-// of what is read.
+// Both halves of a gradient go some rows at a time, over all tiles, so that these find what others
+// have read in a cache. With fewer rows than have so many elements in A and B for one of C, C
+// itself would be most of what is read.
 constexpr double kOperandsPerCAtOnce = 2;
 constexpr int64_t kMinTermsAtOnce = 128;  // fewer are not worth a loop over threads
 
@@ -117,8 +120,9 @@ struct Product {
 /// What threads take of `tiles` tiles one after the other: tiles, or halves of some.
 class Pieces {
  public:
-  explicit Pieces(int64_t tiles)
-      : tiles_(tiles), halves_(tiles == kTileCounts.front() ? tiles / kTilesOfRun : 0) {}
+  Pieces(int64_t tiles, bool worth_splitting)
+      : tiles_(tiles),
+        halves_(worth_splitting && tiles == kTileCounts.front() ? tiles / kTilesOfRun : 0) {}
   int64_t count() const { return tiles_ + halves_; }
 
   /// Multiplies piece i; product(tile) is the one that makes a tile.
@@ -168,7 +172,7 @@ void multiply_in_tiles(const Product& p) {
       fetch(tile.b);
       tile.multiply();
     });
-  const Pieces pieces(grid.count());
+  const Pieces pieces(grid.count(), p.c.rows * p.c.cols >= grid.count() * kMinSplitTile);
   parallel_for_dynamic(pieces.count(), [&](int64_t i) {
     pieces.multiply(i, [&](int64_t tile) { return p.tile(grid, tile); });
   });
@@ -180,9 +184,12 @@ double operands_per_c(const Product& p) {
   return (m + n) * p.depth() / (m * n);
 }
 
+bool is_gradient_of_weights(const Product& p) { return p.ta == Trans::kYes && p.tb == Trans::kNo; }
+
 bool is_summed_in_halves(const Product& p) {
   const double m = p.c.rows, n = p.c.cols, k = p.depth();
-  return p.ta == Trans::kYes && p.tb == Trans::kNo &&
+  const bool some_rows = p.c.rows >= kFewRows && p.c.rows <= kMostRowsInHalves;
+  return (is_gradient_of_weights(p) || some_rows) &&
          2 * m * n * k >= kTileCounts.front() * kMinTileFlops &&
          operands_per_c(p) >= kMinOperandsPerC;
 }
@@ -196,9 +203,12 @@ void multiply_in_halves(const Product& p) {
   second.c = Mat(room.floats(), p.c.rows, p.c.cols, p.c.cols);
   second.write = Write::kAssign;
   const Grid grid = tile_grid(p.c.rows, p.c.cols, first.depth(), kTileCounts.front() / 2);
-  const auto parts = std::clamp<int64_t>(operands_per_c(p) / kOperandsPerCAtOnce, 1,
-                                         std::max<int64_t>(1, first.depth() / kMinTermsAtOnce));
-  const Pieces pieces(2 * grid.count());
+  const bool gradient = is_gradient_of_weights(p);
+  int64_t parts = 1;
+  if (gradient)
+    parts = std::clamp<int64_t>(operands_per_c(p) / kOperandsPerCAtOnce, 1,
+                                std::max<int64_t>(1, first.depth() / kMinTermsAtOnce));
+  const Pieces pieces(2 * grid.count(), gradient);
   for (int64_t part = 0; part < parts; ++part) {
     parallel_for_dynamic(pieces.count(), [&](int64_t i) {
       pieces.multiply(i, [&](int64_t tile) {
