@@ -66,6 +66,8 @@ const AttentionCase kCases[] = {
     {20, 9, {.heads = 1, .query_factor = 2, .key_factor = 4}},
     {3, 9, {.heads = 2, .query_begin = 6, .query_factor = 2, .key_factor = 1}},
     {70, 1, {.heads = 2, .query_factor = 1, .key_factor = 69}},  // none in the first whole block
+    {130, 130, {.heads = 3}},
+    {100, 75, {.heads = 1, .query_factor = 3, .key_factor = 4}},
     // Windows: of one key, of some, of more than there are; in and across scales; with a cache.
     {9, 9, {.heads = 3, .window = 1}},
     {40, 40, {.heads = 2, .window = 7}},
@@ -75,6 +77,7 @@ const AttentionCase kCases[] = {
     {30, 7, {.heads = 3, .query_factor = 1, .key_factor = 4, .window = 2}},
     {10, 40, {.heads = 2, .query_factor = 4, .key_factor = 1, .window = 3}},
     {10, 20, {.heads = 2, .query_factor = 4, .key_factor = 2, .window = 5}},
+    {66, 264, {.heads = 1, .query_factor = 4, .window = 3}},  // no query sees some keys
     {5, 12, {.heads = 2, .query_begin = 7, .window = 4}},
     {3, 9, {.heads = 2, .query_begin = 6, .query_factor = 2, .key_factor = 1, .window = 3}},
 };
