@@ -55,6 +55,9 @@ TEST(Isa, EveryTableHasLoopsOfItsOwn) {
     const void* functions[(sizeof(RowKernels) - sizeof k->isa) / sizeof(void*)];
     std::memcpy(functions, &k->blocks, sizeof functions);
     for (const void* f : functions) EXPECT_TRUE(f && loops.insert(f).second) << k->isa;
+    const void* of_blocks[sizeof(BlockKernels) / sizeof(void*)];
+    std::memcpy(of_blocks, k->blocks, sizeof of_blocks);
+    for (const void* f : of_blocks) EXPECT_TRUE(f && loops.insert(f).second) << k->isa;
   }
 }
 
@@ -67,16 +70,16 @@ TEST(Isa, ThisCpuRunsAvx2AndWhatIsChosenIsRunnable) {
 
 /// Calls of each function, counted on their way to the loops of AVX2.
 std::atomic<int> calls;
-template <auto Function, class R, class... Args>
+template <const auto& kTable, auto Function, class R, class... Args>
 R counted(Args... args) {
   ++calls;
-  return (kAvx2RowKernels.*Function)(args...);
+  return (kTable.*Function)(args...);
 }
-template <auto Function, class R, class... Args>
-void count(RowKernels& kernels, R (*RowKernels::*)(Args...)) {
-  kernels.*Function = counted<Function, R, Args...>;
+template <const auto& kTable, auto Function, class Table, class R, class... Args>
+void count(Table& table, R (*Table::*)(Args...)) {
+  table.*Function = counted<kTable, Function, R, Args...>;
 }
-#define COUNTED(name) count<&RowKernels::name>(kernels, &RowKernels::name)
+#define COUNTED(name) count<kAvx2RowKernels, &RowKernels::name>(kernels, &RowKernels::name)
 
 TEST(Isa, KernelsRunTheLoopsThatWereChosen) {
   const RowKernels& before = row_kernels();
@@ -119,19 +122,25 @@ TEST(Isa, KernelsRunTheLoopsThatWereChosen) {
                                                    x.view().row(1), d_views, sums.view()));
   const AttentionHeads heads{.heads = 1};
   Matrix lse(4, 1), dq(4, 8), dk(4, 8), dv(4, 8);
-  EXPECT_RUNS(softmax_columns, attention_head(heads, 0, 0, x.view(), x.view(), x.view(), y.view(),
-                                              lse.view(), floats.data()));
-  EXPECT_RUNS(softmax_columns_backward,
-              attention_head_backward(heads, 0, x.view(), x.view(), x.view(), lse.view(), y.view(),
-                                      dq.view(), dk.view(), dv.view(), floats.data()));
-  // Products of attention go by a table of their own, which comes with the other.
-  static const BlockKernels kCountedBlocks{
-      .multiply = [](const BlockProduct& p) { ++calls, kAvx2BlockKernels.multiply(p); },
-      .transpose = kAvx2BlockKernels.transpose};
-  kernels.blocks = &kCountedBlocks;
-  expect_called("blocks", [&] {
+  // Attention of training goes by a table of its own, which comes with the other.
+#define EXPECT_BLOCKS_RUN(name, ...)                                            \
+  {                                                                             \
+    BlockKernels blocks = kAvx2BlockKernels;                                    \
+    count<kAvx2BlockKernels, &BlockKernels::name>(blocks, &BlockKernels::name); \
+    kernels.blocks = &blocks;                                                   \
+    expect_called(#name, [&] { __VA_ARGS__; });                                 \
+  }
+
+  const auto forward = [&] {
     attention_head(heads, 0, 0, x.view(), x.view(), x.view(), y.view(), lse.view(), floats.data());
-  });
+  };
+  EXPECT_BLOCKS_RUN(multiply, forward())
+  EXPECT_BLOCKS_RUN(transpose, forward())
+  EXPECT_BLOCKS_RUN(softmax_columns, forward())
+  EXPECT_BLOCKS_RUN(
+      softmax_columns_backward,
+      attention_head_backward(heads, 0, x.view(), x.view(), x.view(), lse.view(), y.view(),
+                              dq.view(), dk.view(), dv.view(), floats.data()))
   EXPECT_EQ(kAvx2RowKernels.blocks, &kAvx2BlockKernels);
   EXPECT_EQ(kAvx512RowKernels.blocks, &kAvx512BlockKernels);
   const auto continue_from = [&]<class T>(MatrixView<T> keys) {

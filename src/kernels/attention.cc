@@ -165,13 +165,14 @@ class ScoreBlock {
 
   /// Scores become probabilities; lse has room for kQueryBlock.
   void softmax(Mat scores, float* lse) const {
-    row_kernels().softmax_columns(scores.data, kQueryBlock, keys(), queries_, first_.data(),
-                                  end_.data(), lse);
+    row_kernels().blocks->softmax_columns(scores.data, kQueryBlock, keys(), queries_, first_.data(),
+                                          end_.data(), lse);
   }
   /// Scores become probabilities again, and their gradient dp that of the products of q and k.
   void softmax_backward(Mat scores, Mat dp, const float* lse, float scale) const {
-    row_kernels().softmax_columns_backward(scores.data, dp.data, kQueryBlock, keys(), queries_,
-                                           first_.data(), end_.data(), lse, scale);
+    row_kernels().blocks->softmax_columns_backward(scores.data, dp.data, kQueryBlock, keys(),
+                                                   queries_, first_.data(), end_.data(), lse,
+                                                   scale);
   }
 
  private:

@@ -135,8 +135,72 @@ void transpose(const float* x, int64_t x_stride, int64_t rows, int64_t cols, flo
     for (int64_t j = 0; j < cols; ++j) y[j * y_stride + i] = x[i * x_stride + j];
 }
 
+using VectorInts = int32_t __attribute__((vector_size(sizeof(Vector))));
+
+/// One register of columns, and rows [first, end) of each that count.
+struct CountedRows {
+  VectorInts first, end;
+  CountedRows(const int32_t* f, const int32_t* e) {
+    __builtin_memcpy(&first, f, sizeof(first));
+    __builtin_memcpy(&end, e, sizeof(end));
+  }
+  VectorInts none() const { return end <= first; }
+  /// Lanes in which row j counts.
+  VectorInts at(int64_t j) const {
+    const VectorInts row = VectorInts{} + static_cast<int32_t>(j);
+    return (first <= row) & (row < end);
+  }
+};
+
+// A register of columns passes by all rows, so that sums over rows are sums of registers.
+void softmax_columns(float* x, int64_t stride, int64_t rows, int64_t columns, const int32_t* first,
+                     const int32_t* end, float* lse) {
+  for (int64_t i = 0; i < columns; i += kLanes, x += kLanes) {
+    const CountedRows counted(first + i, end + i);
+    const Vector lowest = all_lanes(-__builtin_inff());
+    Vector top = lowest, sum{};
+    for (int64_t j = 0; j < rows; ++j) {
+      const Vector score = counted.at(j) ? load(x + j * stride) : lowest;
+      top = score > top ? score : top;
+    }
+    for (int64_t j = 0; j < rows; ++j) {
+      const Vector p = counted.at(j) ? fast_exp(load(x + j * stride) - top) : Vector{};
+      store(p, x + j * stride);
+      sum += p;
+    }
+    const VectorInts none = counted.none();
+    const Vector inverse = none ? Vector{} : 1.0f / sum;
+    for (int64_t j = 0; j < rows; ++j) store(load(x + j * stride) * inverse, x + j * stride);
+    for (int lane = 0; lane < kLanes; ++lane)
+      lse[i + lane] = none[lane] ? 0.0f : top[lane] + __builtin_logf(sum[lane]);
+  }
+}
+
+void softmax_columns_backward(float* x, float* dp, int64_t stride, int64_t rows, int64_t columns,
+                              const int32_t* first, const int32_t* end, const float* lse,
+                              float scale) {
+  for (int64_t i = 0; i < columns; i += kLanes, x += kLanes, dp += kLanes) {
+    const CountedRows counted(first + i, end + i);
+    const Vector shift = load(lse + i);
+    Vector mean{};
+    for (int64_t j = 0; j < rows; ++j) {
+      const VectorInts counts = counted.at(j);
+      const Vector p = counts ? fast_exp(load(x + j * stride) - shift) : Vector{};
+      store(p, x + j * stride);
+      mean += counts ? p * load(dp + j * stride) : Vector{};
+    }
+    for (int64_t j = 0; j < rows; ++j) {
+      const Vector d = load(x + j * stride) * (load(dp + j * stride) - mean) * scale;
+      store(counted.at(j) ? d : Vector{}, dp + j * stride);
+    }
+  }
+}
+
 }  // namespace
 
-const BlockKernels AXL_BLOCK_KERNELS = {.multiply = multiply, .transpose = transpose};
+const BlockKernels AXL_BLOCK_KERNELS = {.multiply = multiply,
+                                        .transpose = transpose,
+                                        .softmax_columns = softmax_columns,
+                                        .softmax_columns_backward = softmax_columns_backward};
 
 }  // namespace axl

@@ -18,32 +18,6 @@ namespace {
 
 // ---- Scalars and vectors ------------------------------------------------------------------------
 
-using VectorBits = uint32_t __attribute__((vector_size(sizeof(Vector))));
-inline uint32_t bits_of(float x) { return __builtin_bit_cast(uint32_t, x); }
-inline VectorBits bits_of(Vector x) { return __builtin_bit_cast(VectorBits, x); }
-
-// e^x with relative error below 3e-7 on [-87, 88], clamped outside. Branch-free, so that loops over
-// it vectorise: x = n·ln2 + r, |r| <= ln2/2, e^r by its Taylor polynomial, 2^n by exponent bits
-// (Cody and Waite 1980).
-template <class T>
-inline T fast_exp(T x) {
-  x = x < -87.0f ? T{} - 87.0f : x;
-  x = x > 88.0f ? T{} + 88.0f : x;
-  constexpr float kRound = 12582912.0f;        // 1.5 · 2^23: adding it rounds to an integer
-  const T rounded = x * 1.44269504f + kRound;  // whose lowest bits are those of n
-  const T n = rounded - kRound;
-  const T r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-  T p = T{} + 1.0f / 5040;
-  p = p * r + 1.0f / 720;
-  p = p * r + 1.0f / 120;
-  p = p * r + 1.0f / 24;
-  p = p * r + 1.0f / 6;
-  p = p * r + 0.5f;
-  p = p * r + 1.0f;
-  p = p * r + 1.0f;
-  return p * __builtin_bit_cast(T, (bits_of(rounded) + 127) << 23);
-}
-
 // At least e^-86, so that its product with x is no subnormal number, which takes Intel's CPUs 150
 // cycles. Written for a vector: of a scalar the compiler knows the result beyond the limit and
 // multiplies that by each x beside the other, to choose afterwards.
@@ -286,67 +260,6 @@ float softmax(float* x, int64_t n) {
   return top + __builtin_logf(sum);
 }
 
-using VectorInts = int32_t __attribute__((vector_size(sizeof(Vector))));
-
-/// One register of columns, and rows [first, end) of each that count.
-struct CountedRows {
-  VectorInts first, end;
-  CountedRows(const int32_t* f, const int32_t* e) {
-    __builtin_memcpy(&first, f, sizeof(first));
-    __builtin_memcpy(&end, e, sizeof(end));
-  }
-  VectorInts none() const { return end <= first; }
-  /// Lanes in which row j counts.
-  VectorInts at(int64_t j) const {
-    const VectorInts row = VectorInts{} + static_cast<int32_t>(j);
-    return (first <= row) & (row < end);
-  }
-};
-
-// A register of columns passes by all rows, so that sums over rows are sums of registers.
-void softmax_columns(float* x, int64_t stride, int64_t rows, int64_t columns, const int32_t* first,
-                     const int32_t* end, float* lse) {
-  for (int64_t i = 0; i < columns; i += kLanes, x += kLanes) {
-    const CountedRows counted(first + i, end + i);
-    const Vector lowest = all_lanes(-__builtin_inff());
-    Vector top = lowest, sum{};
-    for (int64_t j = 0; j < rows; ++j) {
-      const Vector score = counted.at(j) ? load(x + j * stride) : lowest;
-      top = score > top ? score : top;
-    }
-    for (int64_t j = 0; j < rows; ++j) {
-      const Vector p = counted.at(j) ? fast_exp(load(x + j * stride) - top) : Vector{};
-      store(p, x + j * stride);
-      sum += p;
-    }
-    const VectorInts none = counted.none();
-    const Vector inverse = none ? Vector{} : 1.0f / sum;
-    for (int64_t j = 0; j < rows; ++j) store(load(x + j * stride) * inverse, x + j * stride);
-    for (int lane = 0; lane < kLanes; ++lane)
-      lse[i + lane] = none[lane] ? 0.0f : top[lane] + __builtin_logf(sum[lane]);
-  }
-}
-
-void softmax_columns_backward(float* x, float* dp, int64_t stride, int64_t rows, int64_t columns,
-                              const int32_t* first, const int32_t* end, const float* lse,
-                              float scale) {
-  for (int64_t i = 0; i < columns; i += kLanes, x += kLanes, dp += kLanes) {
-    const CountedRows counted(first + i, end + i);
-    const Vector shift = load(lse + i);
-    Vector mean{};
-    for (int64_t j = 0; j < rows; ++j) {
-      const VectorInts counts = counted.at(j);
-      const Vector p = counts ? fast_exp(load(x + j * stride) - shift) : Vector{};
-      store(p, x + j * stride);
-      mean += counts ? p * load(dp + j * stride) : Vector{};
-    }
-    for (int64_t j = 0; j < rows; ++j) {
-      const Vector d = load(x + j * stride) * (load(dp + j * stride) - mean) * scale;
-      store(counted.at(j) ? d : Vector{}, dp + j * stride);
-    }
-  }
-}
-
 // ---- RMSNorm ------------------------------------------------------------------------------------
 
 void rms_norm_again(const float* x, const float* gain, float rstd, float* y, int64_t n) {
@@ -426,8 +339,6 @@ const RowKernels AXL_ROW_KERNELS = {
     .scaled_exp = scaled_exp,
     .log_sum_exp = log_sum_exp,
     .softmax = softmax,
-    .softmax_columns = softmax_columns,
-    .softmax_columns_backward = softmax_columns_backward,
     .rms_norm_again = rms_norm_again,
     .rms_norm = rms_norm,
     .rms_norm_backward = rms_norm_backward,

@@ -49,18 +49,6 @@ struct RowKernels {
   float (*log_sum_exp)(const float* x, int64_t n);
   /// x = e^x / Σ e^x, n >= 1. Returns log Σ e^x.
   float (*softmax)(float* x, int64_t n);
-  /// Column i of x [rows, columns], of which rows [first[i], end[i]) count: they become
-  /// e^x / Σ e^x, the others 0, whatever they were. lse[i] = log Σ e^x, or 0 without rows. What is
-  /// there beyond `columns`, up to whole registers, is overwritten, and `first`, `end` and lse go
-  /// on as far.
-  void (*softmax_columns)(float* x, int64_t stride, int64_t rows, int64_t columns,
-                          const int32_t* first, const int32_t* end, float* lse);
-  /// The same again from lse: x becomes p = e^(x − lse), and dp, the gradient of p, that of what x
-  /// was scaled from: scale · p · (dp − Σ p·dp), 0 where rows do not count.
-  void (*softmax_columns_backward)(float* x, float* dp, int64_t stride, int64_t rows,
-                                   int64_t columns, const int32_t* first, const int32_t* end,
-                                   const float* lse, float scale);
-
   /// y = x · rstd · gain. y may be x.
   void (*rms_norm_again)(const float* x, const float* gain, float rstd, float* y, int64_t n);
   /// The same with rstd = 1/√(mean(x²) + eps), which it returns.

@@ -95,5 +95,31 @@ inline void store_halves(Vector v, uint16_t* p) {
 }
 #endif
 
+using VectorBits = uint32_t __attribute__((vector_size(sizeof(Vector))));
+inline uint32_t bits_of(float x) { return __builtin_bit_cast(uint32_t, x); }
+inline VectorBits bits_of(Vector x) { return __builtin_bit_cast(VectorBits, x); }
+
+// e^x with relative error below 3e-7 on [-87, 88], clamped outside. Branch-free, so that loops over
+// it vectorise: x = n·ln2 + r, |r| <= ln2/2, e^r by its Taylor polynomial, 2^n by exponent bits
+// (Cody and Waite 1980).
+template <class T>
+inline T fast_exp(T x) {
+  x = x < -87.0f ? T{} - 87.0f : x;
+  x = x > 88.0f ? T{} + 88.0f : x;
+  constexpr float kRound = 12582912.0f;        // 1.5 · 2^23: adding it rounds to an integer
+  const T rounded = x * 1.44269504f + kRound;  // whose lowest bits are those of n
+  const T n = rounded - kRound;
+  const T r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  T p = T{} + 1.0f / 5040;
+  p = p * r + 1.0f / 720;
+  p = p * r + 1.0f / 120;
+  p = p * r + 1.0f / 24;
+  p = p * r + 1.0f / 6;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  return p * __builtin_bit_cast(T, (bits_of(rounded) + 127) << 23);
+}
+
 }  // namespace
 }  // namespace axl
