@@ -112,11 +112,7 @@ void multiply_transposed(ConstMat a, ConstMat b, float scale, Mat c, float* room
 class ScoreBlock {
  public:
   ScoreBlock(const AttentionHeads& a, int64_t first_query, int64_t queries, int64_t keys)
-      : range_(a, first_query, queries, keys),
-        queries_(queries),
-        // bf16 packs operands for every product: one for all queries and keys.
-        whole_(a.precision == Precision::kBf16),
-        precision_(a.precision) {
+      : range_(a, first_query, queries, keys), queries_(queries), precision_(a.precision) {
     for (int64_t i = 0; i < queries; ++i) {
       const Visible v = range_.of(i + first_query);
       first_[i] = static_cast<int32_t>(v.first);
@@ -168,7 +164,8 @@ class ScoreBlock {
     row_kernels().blocks->softmax_columns(scores.data, kQueryBlock, keys(), queries_, first_.data(),
                                           end_.data(), lse);
   }
-  /// Scores become probabilities again, and their gradient dp that of the products of q and k.
+  /// Scores become probabilities again, and their gradient dp that of the products of q and k. What
+  /// is taken off there, Σ p·dp, equals d_out·out, but cancels exactly where a query sees one key.
   void softmax_backward(Mat scores, Mat dp, const float* lse, float scale) const {
     row_kernels().blocks->softmax_columns_backward(scores.data, dp.data, kQueryBlock, keys(),
                                                    queries_, first_.data(), end_.data(), lse,
@@ -184,7 +181,8 @@ class ScoreBlock {
 
   template <class Body>
   void for_groups(int64_t n, int64_t size, const Body& body) const {
-    if (whole_) size = std::max<int64_t>(1, n);
+    // bf16 packs operands for every product: one for all queries and keys.
+    if (precision_ == Precision::kBf16) size = std::max<int64_t>(1, n);
     for (int64_t i = 0; i < n; i += size) body(i, std::min(size, n - i));
   }
 
@@ -194,16 +192,15 @@ class ScoreBlock {
   }
   /// Queries that see any of some keys.
   Visible queries_of(int64_t key, int64_t count) const {
-    const auto begin = first_.begin(), end = begin + queries_;
-    const int64_t until = std::upper_bound(begin, end, key + count - 1) - begin;
-    const int64_t from =
-        std::upper_bound(end_.begin(), end_.begin() + queries_, key) - end_.begin();
-    return {std::min(from, until), until};
+    const auto queries_up_to = [this](const auto& keys, int64_t last) {
+      return std::upper_bound(keys.begin(), keys.begin() + queries_, last) - keys.begin();
+    };
+    const int64_t end = queries_up_to(first_, key + count - 1);
+    return {std::min<int64_t>(queries_up_to(end_, key), end), end};
   }
 
   KeyRange range_;
   int64_t queries_;
-  bool whole_;
   Precision precision_;
   std::array<int32_t, kQueryBlock> first_, end_;  // keys that each query sees
 };
@@ -258,6 +255,10 @@ void attention_head_backward(const AttentionHeads& a, int64_t head, ConstMat q, 
                              float* scratch) {
   const Mat dk_head = head_columns(dk, head, a.heads), dv_head = head_columns(dv, head, a.heads);
   int64_t written = 0;  // rows of dk and dv
+  const auto zero_until = [&](int64_t end) {
+    for (const Mat& d : {dk_head, dv_head})
+      if (written < end) zero(d.row_range(written, end - written));
+  };
   for (int64_t begin = 0; begin < q.rows; begin += kQueryBlock) {
     const int64_t count = std::min(kQueryBlock, q.rows - begin);
     const ScoreBlock on(a, begin, count, k.rows);
@@ -278,14 +279,13 @@ void attention_head_backward(const AttentionHeads& a, int64_t head, ConstMat q, 
     on.softmax_backward(p, dp, log_sums.data(), scale);
     on.sum_over_keys(dp, kh, dqh);
     // Keys that no block before has seen are assigned, and 0 where none ever sees them.
-    for (const Mat& d : {dk_head, dv_head})
-      if (written < first) zero(d.row_range(written, first - written));
+    zero_until(first);
     const int64_t added = std::clamp<int64_t>(written - first, 0, keys);
     on.sum_over_queries(p, doh, dv_head.row_range(first, keys), added);
     on.sum_over_queries(dp, qh, dk_head.row_range(first, keys), added);
     written = std::max(written, first + keys);
   }
-  for (const Mat& d : {dk_head, dv_head}) zero(d.row_range(written, k.rows - written));
+  zero_until(k.rows);
 }
 
 }  // namespace axl

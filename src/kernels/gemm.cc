@@ -166,15 +166,14 @@ bool has_few_rows(Trans ta, Trans tb, Mat c, float alpha) {
 
 void multiply_in_tiles(const Product& p) {
   const Grid grid = tile_grid(p.c.rows, p.c.cols, p.depth());
-  if (p.c.rows < kFewRows && p.ta == Trans::kNo && p.tb == Trans::kYes)
-    return parallel_for_dynamic(grid.count(), [&](int64_t i) {
-      const Product tile = p.tile(grid, i);
-      fetch(tile.b);
-      tile.multiply();
-    });
-  const Pieces pieces(grid.count(), p.c.rows * p.c.cols >= grid.count() * kMinSplitTile);
+  const bool few = p.c.rows < kFewRows && p.ta == Trans::kNo && p.tb == Trans::kYes;
+  const Pieces pieces(grid.count(), !few && p.c.rows * p.c.cols >= grid.count() * kMinSplitTile);
   parallel_for_dynamic(pieces.count(), [&](int64_t i) {
-    pieces.multiply(i, [&](int64_t tile) { return p.tile(grid, tile); });
+    pieces.multiply(i, [&](int64_t tile) {
+      const Product t = p.tile(grid, tile);
+      if (few) fetch(t.b);
+      return t;
+    });
   });
 }
 

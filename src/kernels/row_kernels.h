@@ -49,6 +49,7 @@ struct RowKernels {
   float (*log_sum_exp)(const float* x, int64_t n);
   /// x = e^x / Σ e^x, n >= 1. Returns log Σ e^x.
   float (*softmax)(float* x, int64_t n);
+
   /// y = x · rstd · gain. y may be x.
   void (*rms_norm_again)(const float* x, const float* gain, float rstd, float* y, int64_t n);
   /// The same with rstd = 1/√(mean(x²) + eps), which it returns.
