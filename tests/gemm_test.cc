@@ -75,12 +75,31 @@ TEST_P(Gemm, MatchesDoubleAtOddSizes) {
   }
 }
 
-// Products by AVX2 copy such rows before they multiply them, some at a time.
+// Products copy such rows before they multiply them, some at a time: by AVX2 those that lie
+// multiples of 512 floats apart, by AVX-512 of 1024.
 TEST_P(Gemm, MatchesDoubleWhereRowsShareCacheSets) {
-  for (const Trans ta : {Trans::kNo, Trans::kYes})
-    for (const Trans tb : {Trans::kNo, Trans::kYes})
+  for (const int64_t stride : {512, 1024})
+    for (const Trans ta : {Trans::kNo, Trans::kYes})
+      for (const Trans tb : {Trans::kNo, Trans::kYes})
+        for (const Write write : {Write::kAssign, Write::kAdd})
+          check_product({ta, tb, 40, 40, 300, stride - 40, write, -0.75f}, gemm_serial);
+}
+
+// Where C is large, A is transposed, some rows at a time.
+TEST_P(Gemm, MatchesDoubleWithALargeCOfTransposedA) {
+  for (const int64_t k : {1, 128, 300})
+    for (const Write write : {Write::kAssign, Write::kAdd})
+      check_product({Trans::kYes, Trans::kNo, 131, 129, k, 3, write, -0.75f}, gemm_serial);
+}
+
+// Where C has some rows and is narrow, B is copied first: always if it lies transposed, otherwise
+// if its rows lie multiples of 512 floats apart.
+TEST_P(Gemm, MatchesDoubleWithACopyOfB) {
+  const Threads two(2);
+  for (const Trans tb : {Trans::kNo, Trans::kYes})
+    for (const int64_t n : {1, 150})
       for (const Write write : {Write::kAssign, Write::kAdd})
-        check_product({ta, tb, 40, 40, 600, 512 - 40, write, -0.75f}, gemm_serial);
+        check_product({Trans::kNo, tb, 259, n, 77, 512 - n, write, -0.75f}, gemm);
 }
 
 // Few rows go another way; how many are few depends on the instruction set.

@@ -6,6 +6,7 @@
 #include "axl/base/parallel.h"
 #include "axl/kernels/elementwise.h"
 #include "axl/tensor/arena.h"
+#include "copied_rows.h"
 #include "row_kernels.h"
 
 namespace axl {
@@ -36,15 +37,15 @@ constexpr double kMinOperandsPerC = 4;
 constexpr double kOperandsPerCAtOnce = 2;
 constexpr int64_t kMinTermsAtOnce = 128;  // fewer are not worth a loop over threads
 
-// B of a product whose C is narrow is first copied to rows of op(B) that lie one after another, a
-// line apart. Otherwise each tile packs its part where it lies, which is slow: transposed, or from
-// rows that share few sets of a cache. Of a wider C there are more columns to pack at once. On two
-// Cascade Lake cores, GFLOP/s without and with the copy, of 190 to 240 for square matrices: x · Wᵀ
-// of 2048 x 256 x 256 162 and 201, of 3072 x 512 x 1376 138 and 184, of 3072 x 1024 x 512 176 and
-// 172; x · W of 3072 x 512 x 2752 147 and 169.
-constexpr int64_t kMinRowsForCopy = 512, kMostColumnsForCopy = 512;
-constexpr int64_t kMinTermsForCopy = 1024;  // of x · W
-constexpr int64_t kConflictingFloats = 512, kLineFloats = 16;
+// B of a product whose C is narrow is first copied, as rows of op(B). Otherwise each tile packs its
+// part where it lies, which is slow: transposed, or from rows that share few sets of a cache. Of a
+// wider C there are more columns to pack at once. On two Cascade Lake cores, GFLOP/s without and
+// with the copy, of 190 to 250 for square matrices: x · Wᵀ of 2048 x 256 x 256 162 and 201, of 3072
+// x 512 x 1376 138 and 184, of 3072 x 1024 x 512 176 and 172; x · W of 3072 x 512 x 2752 147 and
+// 169, of 2048 x 1024 x 5632 198 and 218.
+constexpr int64_t kMinRowsForCopy = 256;
+constexpr int64_t kMostColumnsForTransposed = 768, kMostColumnsForCopy = 1024;
+constexpr int64_t kConflictingFloats = 512;
 constexpr int64_t kRowsOfCopy = 64;  // of B, on a thread at once
 
 struct Grid {
@@ -153,25 +154,20 @@ class Pieces {
 };
 
 bool needs_copy_of_b(const Product& p) {
-  if (p.ta == Trans::kYes || p.c.rows < kMinRowsForCopy || p.c.cols > kMostColumnsForCopy)
-    return false;
-  return p.tb == Trans::kYes ||
-         (p.b.stride % kConflictingFloats == 0 && p.depth() >= kMinTermsForCopy);
+  if (p.ta == Trans::kYes || p.c.rows < kMinRowsForCopy) return false;
+  if (p.tb == Trans::kYes) return p.c.cols <= kMostColumnsForTransposed;
+  return p.c.cols <= kMostColumnsForCopy && p.b.stride % kConflictingFloats == 0;
 }
 
 /// The same product of a copy of B.
 Product with_copy_of_b(const Product& p) {
   thread_local Buffer room;
-  const int64_t stride =
-      (p.c.cols + kLineFloats - 1) / kLineFloats * kLineFloats + kLineFloats;
-  const size_t bytes = sizeof(float) * p.depth() * stride;
-  if (room.bytes() < bytes) room = Buffer(bytes);
-  const Mat copied(room.floats(), p.depth(), p.c.cols, stride);
+  const Mat copied = copied_rows(room, p.depth(), p.c.cols);
   parallel_for((p.b.rows + kRowsOfCopy - 1) / kRowsOfCopy, [&](int64_t i) {
     const int64_t begin = i * kRowsOfCopy, count = std::min(kRowsOfCopy, p.b.rows - begin);
     if (p.tb == Trans::kYes)
       row_kernels().blocks->transpose(p.b.row(begin), p.b.stride, count, p.b.cols,
-                                      copied.data + begin, stride);
+                                      copied.data + begin, copied.stride);
     else
       copy(p.b.row_range(begin, count), copied.row_range(begin, count));
   });
@@ -191,6 +187,7 @@ void check_shapes(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c) {
 // library reads it in small pieces of many rows, which from memory takes three to four times as
 // long (one Zen 4 core, 8 rows of x: 8 to 12 GB/s against 35).
 void fetch(ConstMat w) {
+  constexpr int64_t kLineFloats = 16;
   for (int64_t r = 0; r < w.rows; ++r)
     for (int64_t k = 0; k < w.cols; k += kLineFloats) asm volatile("" : : "x"(w.row(r)[k]));
 }
