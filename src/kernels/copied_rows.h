@@ -11,9 +11,9 @@ namespace axl {
 /// whole cache lines apart, and never so far that many of them share a few sets of a core's first
 /// cache.
 inline Mat copied_rows(Buffer& room, int64_t rows, int64_t cols) {
-  constexpr int64_t kLineFloats = 16, kSetsFloats = 512;
+  constexpr int64_t kLineFloats = 16, kConflicting = 128;
   int64_t stride = (cols + kLineFloats - 1) / kLineFloats * kLineFloats;
-  if (stride % kSetsFloats == 0) stride += kLineFloats;
+  if (stride % kConflicting == 0) stride += kLineFloats;
   const size_t bytes = sizeof(float) * rows * stride;
   if (room.bytes() < bytes) room = Buffer(bytes);
   return Mat(room.floats(), rows, cols, stride);
