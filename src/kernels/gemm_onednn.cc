@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "axl/kernels/elementwise.h"
 #include "axl/kernels/gemm.h"
 #include "copied_rows.h"
 #include "row_kernels.h"
@@ -84,7 +85,7 @@ void multiply_transposed(ConstMat a, ConstMat b, Mat c, Write write, float alpha
     ConstMat part_b = b.row_range(k, count);
     if (copy_b) {
       const Mat to = copied_rows(room_b, count, b.cols);
-      for (int64_t i = 0; i < count; ++i) std::copy_n(part_b.row(i), b.cols, to.row(i));
+      copy(part_b, to);
       part_b = to;
     }
     sgemm(Trans::kNo, part_a, Trans::kNo, part_b, c, k == 0 ? write : Write::kAdd, alpha);
