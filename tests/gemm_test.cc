@@ -75,14 +75,23 @@ TEST_P(Gemm, MatchesDoubleAtOddSizes) {
   }
 }
 
-// Products copy such rows before they multiply them, some at a time: by AVX2 those that lie
-// multiples of 512 floats apart, by AVX-512 of 1024.
+// Products of transposed A copy such rows of B before they multiply them, some at a time: by AVX2
+// those that lie multiples of 512 floats apart, by AVX-512 of 1024.
 TEST_P(Gemm, MatchesDoubleWhereRowsShareCacheSets) {
   for (const int64_t stride : {512, 1024})
     for (const Trans ta : {Trans::kNo, Trans::kYes})
       for (const Trans tb : {Trans::kNo, Trans::kYes})
         for (const Write write : {Write::kAssign, Write::kAdd})
           check_product({ta, tb, 40, 40, 300, stride - 40, write, -0.75f}, gemm_serial);
+}
+
+// B of A · B is copied, some rows at a time, where its rows lie at least a page apart, by multiples
+// of 512 floats.
+TEST_P(Gemm, MatchesDoubleWhereRowsOfBLieAcrossPages) {
+  for (const int64_t stride : {1024, 1536})
+    for (const int64_t k : {1, 512, 700})
+      for (const Write write : {Write::kAssign, Write::kAdd})
+        check_product({Trans::kNo, Trans::kNo, 70, 40, k, stride - 40, write, -0.75f}, gemm_serial);
 }
 
 // Where C is large, A is transposed, some rows at a time.

@@ -42,9 +42,8 @@ constexpr int64_t kMinTermsAtOnce = 128;  // fewer are not worth a loop over thr
 // wider C there are more columns to pack at once. On two Cascade Lake cores, GFLOP/s without and
 // with the copy, of 190 to 250 for square matrices: x · Wᵀ of 2048 x 256 x 256 162 and 201, of 3072
 // x 512 x 1376 138 and 184, of 3072 x 1024 x 512 176 and 172; x · W of 3072 x 512 x 2752 147 and
-// 169, of 2048 x 1024 x 5632 198 and 218.
-constexpr int64_t kMinRowsForCopy = 256;
-constexpr int64_t kMostColumnsForTransposed = 768, kMostColumnsForCopy = 1024;
+// 169.
+constexpr int64_t kMinRowsForCopy = 256, kMostColumnsForCopy = 768;
 constexpr int64_t kConflictingFloats = 512;
 constexpr int64_t kRowsOfCopy = 64;  // of B, on a thread at once
 
@@ -154,9 +153,8 @@ class Pieces {
 };
 
 bool needs_copy_of_b(const Product& p) {
-  if (p.ta == Trans::kYes || p.c.rows < kMinRowsForCopy) return false;
-  if (p.tb == Trans::kYes) return p.c.cols <= kMostColumnsForTransposed;
-  return p.c.cols <= kMostColumnsForCopy && p.b.stride % kConflictingFloats == 0;
+  return p.ta == Trans::kNo && p.c.rows >= kMinRowsForCopy && p.c.cols <= kMostColumnsForCopy &&
+         (p.tb == Trans::kYes || p.b.stride % kConflictingFloats == 0);
 }
 
 /// The same product of a copy of B.
