@@ -52,32 +52,6 @@ struct Grid {
   int64_t count() const { return rows * cols; }
 };
 
-// The grid of `count` tiles with the smallest tile perimeter, so that each tile reads least.
-Grid best_grid(int64_t count, int64_t m, int64_t n) {
-  Grid best{1, 1};
-  double best_cost = 1e300;
-  for (int64_t rows = 1; rows <= count; ++rows) {
-    if (count % rows) continue;
-    const int64_t cols = count / rows;
-    if (rows > 1 && m / rows < kTileMultiple) continue;
-    if (cols > 1 && n / cols < kTileMultiple) continue;
-    const double cost = double(m) / rows + double(n) / cols;
-    if (cost < best_cost) best = {rows, cols}, best_cost = cost;
-  }
-  return best;
-}
-
-// Depends on the shape alone: thread counts must not change results.
-Grid tile_grid(int64_t m, int64_t n, int64_t k, int64_t most = kTileCounts.front()) {
-  const double flops = 2.0 * m * n * k, least = m < kFewRows ? kMinTileFlopsOfFew : kMinTileFlops;
-  for (int64_t count : kTileCounts) {
-    if (count > most || (flops / count < least && count > 1)) continue;
-    const Grid grid = best_grid(count, m, n);
-    if (grid.count() == count) return grid;
-  }
-  return {1, 1};
-}
-
 int64_t tile_edge(int64_t i, int64_t tiles, int64_t extent) {
   if (i == tiles) return extent;
   return std::min(extent, i * extent / tiles / kTileMultiple * kTileMultiple);
@@ -127,6 +101,35 @@ struct Product {
 
   void multiply() const { gemm_serial(ta, a, tb, b, c, write, alpha); }
 };
+
+// The grid of `count` tiles of which each has least to read: rows of op(A) and columns of op(B).
+// A row of Aᵀ counts twice, since the tile transposes it first.
+Grid best_grid(const Product& p, int64_t count) {
+  const int64_t m = p.c.rows, n = p.c.cols, row_cost = p.ta == Trans::kYes ? 2 : 1;
+  Grid best{1, 1};
+  double best_cost = 1e300;
+  for (int64_t rows = 1; rows <= count; ++rows) {
+    if (count % rows) continue;
+    const int64_t cols = count / rows;
+    if (rows > 1 && m / rows < kTileMultiple) continue;
+    if (cols > 1 && n / cols < kTileMultiple) continue;
+    const double cost = double(row_cost * m) / rows + double(n) / cols;
+    if (cost < best_cost) best = {rows, cols}, best_cost = cost;
+  }
+  return best;
+}
+
+// Depends on the shape alone: thread counts must not change results.
+Grid tile_grid(const Product& p, int64_t most = kTileCounts.front()) {
+  const double flops = 2.0 * p.c.rows * p.c.cols * p.depth();
+  const double least = p.c.rows < kFewRows ? kMinTileFlopsOfFew : kMinTileFlops;
+  for (int64_t count : kTileCounts) {
+    if (count > most || (flops / count < least && count > 1)) continue;
+    const Grid grid = best_grid(p, count);
+    if (grid.count() == count) return grid;
+  }
+  return {1, 1};
+}
 
 /// What threads take of `tiles` tiles one after the other: tiles, or halves of some.
 class Pieces {
@@ -199,7 +202,7 @@ bool has_few_rows(Trans ta, Trans tb, Mat c, float alpha) {
 }
 
 void multiply_in_tiles(const Product& p) {
-  const Grid grid = tile_grid(p.c.rows, p.c.cols, p.depth());
+  const Grid grid = tile_grid(p);
   const bool few = p.c.rows < kFewRows && p.ta == Trans::kNo && p.tb == Trans::kYes;
   const Pieces pieces(grid.count(), !few && p.c.rows * p.c.cols >= grid.count() * kMinSplitTile);
   parallel_for_dynamic(pieces.count(), [&](int64_t i) {
@@ -235,7 +238,7 @@ void multiply_in_halves(const Product& p) {
   Product second = p.part(1, 2);
   second.c = Mat(room.floats(), p.c.rows, p.c.cols, p.c.cols);
   second.write = Write::kAssign;
-  const Grid grid = tile_grid(p.c.rows, p.c.cols, first.depth(), kTileCounts.front() / 2);
+  const Grid grid = tile_grid(first, kTileCounts.front() / 2);
   const bool gradient = is_gradient_of_weights(p);
   int64_t parts = 1;
   if (gradient)
