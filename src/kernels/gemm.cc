@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <string_view>
 
 #include "axl/base/parallel.h"
 #include "axl/kernels/elementwise.h"
@@ -42,8 +43,9 @@ constexpr int64_t kMinTermsAtOnce = 128;  // fewer are not worth a loop over thr
 // wider C there are more columns to pack at once. On two Cascade Lake cores, GFLOP/s without and
 // with the copy, of 190 to 250 for square matrices: x · Wᵀ of 2048 x 256 x 256 162 and 201, of 3072
 // x 512 x 1376 138 and 184, of 3072 x 1024 x 512 176 and 172; x · W of 3072 x 512 x 2752 147 and
-// 169.
-constexpr int64_t kMinRowsForCopy = 256, kMostColumnsForCopy = 768;
+// 169. With fewer rows it pays by AVX-512 alone: x · Wᵀ of 128 x 512 x 512 99 and 147, by AVX2 122
+// and 109.
+constexpr int64_t kMinRowsForCopy = 256, kMinRowsForCopyByAvx512 = 64, kMostColumnsForCopy = 768;
 constexpr int64_t kConflictingFloats = 512;
 constexpr int64_t kRowsOfCopy = 64;  // of B, on a thread at once
 
@@ -66,6 +68,7 @@ struct Product {
   Mat c;
   Write write;
   float alpha;
+  bool b_is_copy = false;
 
   int64_t depth() const { return ta == Trans::kNo ? a.cols : a.rows; }
 
@@ -103,9 +106,11 @@ struct Product {
 };
 
 // The grid of `count` tiles of which each has least to read: rows of op(A) and columns of op(B).
-// A row of Aᵀ counts twice, since the tile transposes it first.
+// A row of Aᵀ counts twice, since the tile transposes it first; a column of a copy, which is in a
+// cache, a quarter.
 Grid best_grid(const Product& p, int64_t count) {
-  const int64_t m = p.c.rows, n = p.c.cols, row_cost = p.ta == Trans::kYes ? 2 : 1;
+  const int64_t m = p.c.rows, n = p.c.cols;
+  const double row_cost = p.ta == Trans::kYes ? 2 : 1, column_cost = p.b_is_copy ? 0.25 : 1;
   Grid best{1, 1};
   double best_cost = 1e300;
   for (int64_t rows = 1; rows <= count; ++rows) {
@@ -113,7 +118,7 @@ Grid best_grid(const Product& p, int64_t count) {
     const int64_t cols = count / rows;
     if (rows > 1 && m / rows < kTileMultiple) continue;
     if (cols > 1 && n / cols < kTileMultiple) continue;
-    const double cost = double(row_cost * m) / rows + double(n) / cols;
+    const double cost = row_cost * m / rows + column_cost * n / cols;
     if (cost < best_cost) best = {rows, cols}, best_cost = cost;
   }
   return best;
@@ -155,8 +160,13 @@ class Pieces {
   int64_t tiles_, halves_;
 };
 
+int64_t min_rows_for_copy() {
+  static const bool by_avx512 = std::string_view(detail::backend_isa()).starts_with("avx512");
+  return by_avx512 ? kMinRowsForCopyByAvx512 : kMinRowsForCopy;
+}
+
 bool needs_copy_of_b(const Product& p) {
-  return p.ta == Trans::kNo && p.c.rows >= kMinRowsForCopy && p.c.cols <= kMostColumnsForCopy &&
+  return p.ta == Trans::kNo && p.c.rows >= min_rows_for_copy() && p.c.cols <= kMostColumnsForCopy &&
          (p.tb == Trans::kYes || p.b.stride % kConflictingFloats == 0);
 }
 
@@ -175,6 +185,7 @@ Product with_copy_of_b(const Product& p) {
   Product q = p;
   q.tb = Trans::kNo;
   q.b = copied;
+  q.b_is_copy = true;
   return q;
 }
 
