@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 
 #include "axl/kernels/bf16_operand.h"
+#include "isa_choice.h"
 #include "tile_unit.h"
 
 // Operands are rounded to bf16 while they are packed, in pairs of neighbours along k, which is what
@@ -74,10 +74,10 @@ AXL_AVX512_BF16 inline void transpose(__m512i (&v)[kLanes]) {
   }
 }
 
-/// Whether AMX multiplies. AXL_ISA names what may be used, and does not name AMX.
+/// Whether AMX multiplies, which AXL_ISA cannot name.
 bool by_amx() {
-  static const bool named = std::getenv("AXL_ISA") && *std::getenv("AXL_ISA");
-  return !named && Amx::available();
+  static const bool may = !wanted_isa();
+  return may && Amx::available();
 }
 
 // Columns [begin, …) of rows k and k + 1 of x, as pairs; zero beyond x.

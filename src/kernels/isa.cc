@@ -23,8 +23,7 @@ bool cpu_has_avx512() {
 bool cpu_has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
 const RowKernels*& active() {
-  static const RowKernels* kernels =
-      &choose_row_kernels(std::getenv("AXL_ISA"), runnable_row_kernels());
+  static const RowKernels* kernels = &choose_row_kernels(wanted_isa(), runnable_row_kernels());
   return kernels;
 }
 
@@ -35,6 +34,11 @@ std::vector<const RowKernels*> runnable_row_kernels() {
   if (cpu_has_avx512()) runnable.push_back(&kAvx512RowKernels);
   if (cpu_has_avx2()) runnable.push_back(&kAvx2RowKernels);
   return runnable;
+}
+
+const char* wanted_isa() {
+  const char* value = std::getenv("AXL_ISA");
+  return value && *value ? value : nullptr;
 }
 
 const RowKernels& choose_row_kernels(const char* wanted,
