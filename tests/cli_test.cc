@@ -118,6 +118,27 @@ TEST_F(Cli, VersionIsOneLine) {
   EXPECT_NE(result.out.find(format("kernels for {})", kernel_isa())), std::string::npos);
 }
 
+TEST_F(Cli, BenchGemmPrintsAProductToALine) {
+  const std::string options = " --seconds 0.1 --config axl_micro_600k";
+  const Json json = Json::parse(axl("bench gemm --json" + options).out);
+  const Json& products = json["products"];
+  ASSERT_EQ(products.size(), 15u);  // three with each of five matrices
+  for (const Json& p : products) {
+    EXPECT_GT(p["gflops"], 0.0) << p;
+    EXPECT_GT(p["of_ceiling"], 0.0) << p;
+  }
+  const std::string out = axl("bench gemm" + options).out;
+  const auto lines = [&](std::string_view part) {
+    int count = 0;
+    for (size_t at = 0; (at = out.find(part, at)) != std::string::npos; at += part.size()) ++count;
+    return count;
+  };
+  EXPECT_EQ(lines("  y = x Wᵀ  "), 5) << out;
+  EXPECT_EQ(lines("  dx = dy W "), 5) << out;
+  EXPECT_EQ(lines("  dW = dyᵀ x"), 5) << out;
+  EXPECT_EQ(lines("{"), 0) << out;
+}
+
 TEST_F(Cli, TheEnvironmentChoosesTheKernels) {
   const Environment avx2("AXL_ISA", "avx2");
   EXPECT_NE(axl("--version").out.find("kernels for avx2)"), std::string::npos);

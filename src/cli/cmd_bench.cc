@@ -98,12 +98,38 @@ std::vector<int32_t> random_bytes(int64_t n) {
   return ids;
 }
 
+std::string shown(const Json& value) {
+  if (value.is_number_float()) return format("{:.6g}", value.get<double>());
+  return value.is_string() ? value.get<std::string>() : value.dump();
+}
+
+/// Objects with the same keys, one to a line.
+void print_rows(const Json& rows) {
+  std::vector<size_t> widths;
+  for (const auto& [key, _] : rows[0].items()) {
+    widths.push_back(key.size());
+    for (const Json& row : rows) widths.back() = std::max(widths.back(), shown(row[key]).size());
+  }
+  const auto print_line = [&](const Json& row, bool head) {
+    std::string line;
+    size_t column = 0;
+    for (const auto& [key, value] : row.items())
+      line += format("  {:<{}}", head ? key : shown(value), widths[column++]);
+    fmt::print("{}\n", line.substr(0, line.find_last_not_of(' ') + 1));
+  };
+  print_line(rows[0], true);
+  for (const Json& row : rows) print_line(row, false);
+}
+
 void print_table(const Json& json) {
-  for (const auto& [key, value] : json.items())
-    fmt::print("{:<24}{}\n", key,
-               value.is_number_float() ? format("{:.6g}", value.get<double>())
-               : value.is_string()     ? value.get<std::string>()
-                                       : value.dump());
+  for (const auto& [key, value] : json.items()) {
+    if (!value.is_array()) {
+      fmt::print("{:<24}{}\n", key, shown(value));
+    } else {
+      fmt::print("{}\n", key);
+      print_rows(value);
+    }
+  }
 }
 
 Json bench_train(const Config& config, double seconds) {
@@ -182,39 +208,51 @@ Json bench_gemm(const Config& config, double seconds) {
   const Precision precision = training_precision(config.train);
   const int64_t d = config.model.d_model, f = config.model.d_ff;
   const int64_t rows = config.train.batch_size * config.model.max_seq_len;
+  struct Weights {
+    const char* name;
+    int64_t out, in;
+  };
+  const Weights weights[] = {{"attention qkv", 3 * d, d},
+                             {"attention output", d, d},
+                             {"ffn gate and up", 2 * f, d},
+                             {"ffn down", d, f},
+                             {"output", kVocab, d}};
   struct Product {
     const char* name;
     Trans ta, tb;
     int64_t m, n, k;
   };
-  const Product products[] = {
-      {"qkv forward", Trans::kNo, Trans::kYes, rows, 3 * d, d},
-      {"qkv input gradient", Trans::kNo, Trans::kNo, rows, d, 3 * d},
-      {"qkv weight gradient", Trans::kYes, Trans::kNo, 3 * d, d, rows},
-      {"gate_up forward", Trans::kNo, Trans::kYes, rows, 2 * f, d},
-      {"down forward", Trans::kNo, Trans::kYes, rows, d, f},
-      {"down weight gradient", Trans::kYes, Trans::kNo, d, f, rows},
-      {"output forward", Trans::kNo, Trans::kYes, rows, kVocab, d},
-  };
-  const double ceiling = gemm_ceiling(seconds / 8, precision);
+  constexpr int kProducts = 3;
+  const double each = seconds / (kProducts * std::size(weights) + 2);
+  const double ceiling_before = gemm_ceiling(each, precision);
+  std::vector<std::pair<Json, double>> measured;  // and FLOP/s
+  for (const Weights& w : weights) {
+    const Product products[kProducts] = {
+        {"y = x Wᵀ", Trans::kNo, Trans::kYes, rows, w.out, w.in},
+        {"dx = dy W", Trans::kNo, Trans::kNo, rows, w.in, w.out},
+        {"dW = dyᵀ x", Trans::kYes, Trans::kNo, w.out, w.in, rows},
+    };
+    for (const Product& p : products) {
+      Buffer memory(sizeof(float) * (p.m * p.k + p.k * p.n + p.m * p.n));
+      std::fill_n(memory.floats(), p.m * p.k + p.k * p.n, 0.5f);
+      float* data = memory.floats();
+      const Mat a = p.ta == Trans::kNo ? Mat(data, p.m, p.k) : Mat(data, p.k, p.m);
+      data += p.m * p.k;
+      const Mat b = p.tb == Trans::kNo ? Mat(data, p.k, p.n) : Mat(data, p.n, p.k);
+      const Mat c(data + p.k * p.n, p.m, p.n);
+      const double best =
+          best_seconds(each, [&] { gemm(p.ta, a, p.tb, b, c, Write::kAssign, 1.0f, precision); });
+      const Json shape = {
+          {"weights", w.name}, {"product", p.name}, {"m", p.m}, {"n", p.n}, {"k", p.k}};
+      measured.emplace_back(shape, 2.0 * p.m * p.n * p.k / best);
+    }
+  }
+  const double ceiling = std::max(ceiling_before, gemm_ceiling(each, precision));
   Json list = Json::array();
-  for (const Product& p : products) {
-    Buffer memory(sizeof(float) * (p.m * p.k + p.k * p.n + p.m * p.n));
-    std::fill_n(memory.floats(), p.m * p.k + p.k * p.n, 0.5f);
-    float* data = memory.floats();
-    const Mat a = p.ta == Trans::kNo ? Mat(data, p.m, p.k) : Mat(data, p.k, p.m);
-    const Mat b =
-        p.tb == Trans::kNo ? Mat(data + p.m * p.k, p.k, p.n) : Mat(data + p.m * p.k, p.n, p.k);
-    const Mat c(data + p.m * p.k + p.k * p.n, p.m, p.n);
-    const double best = best_seconds(
-        seconds / 8, [&] { gemm(p.ta, a, p.tb, b, c, Write::kAssign, 1.0f, precision); });
-    const double speed = 2.0 * p.m * p.n * p.k / best;
-    list.push_back({{"product", p.name},
-                    {"m", p.m},
-                    {"n", p.n},
-                    {"k", p.k},
-                    {"gflops", speed / 1e9},
-                    {"of_ceiling", speed / ceiling}});
+  for (auto& [row, speed] : measured) {
+    row["gflops"] = speed / 1e9;
+    row["of_ceiling"] = speed / ceiling;
+    list.push_back(row);
   }
   return {{"ceiling_gflops", ceiling / 1e9},
           {"threads", max_threads()},
