@@ -83,6 +83,9 @@ struct Streams {
 [[noreturn]] void become(char* const* argv, const Streams& s, pid_t parent) {
   prctl(PR_SET_PDEATHSIG, SIGTERM);
   if (getppid() != parent) _exit(127);  // it died before the line above
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);  // what we keep from our threads it shall not miss
   if (dup2(s.in, 0) >= 0 && dup2(s.out, 1) >= 0 && dup2(s.err, 2) >= 0) execvp(argv[0], argv);
   const int reason = errno;
   [[maybe_unused]] const ssize_t told = write(s.exec_error, &reason, sizeof reason);

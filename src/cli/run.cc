@@ -108,6 +108,7 @@ int run_command(const Command& command, int argc, const char* const* argv) {
   } catch (const CLI::ParseError& e) {
     throw UsageError(explain(e, app));
   }
+  watch_stop_signals();
   set_up_log(globals);
   use_threads(globals.threads);
   kernel_isa();  // a wrong AXL_ISA is told now, not by the first kernel

@@ -27,6 +27,7 @@ for signal in INT:130 TERM:143; do
   pid=$!
   until_trained "$name"
   kill -"$name" "$pid"
+  kill -"$name" "$pid"  # `timeout` sends it to the process and to its group: one request
   wait "$pid" || code=$?
   ((code == expected)) || fail "SIG$name ends the run with $code, not $expected"
   [[ -s $name/state.safetensors ]] || fail "SIG$name leaves no state"

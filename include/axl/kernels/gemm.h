@@ -21,6 +21,11 @@ bool prefers_bf16();
 /// C = alpha · op(A) · op(B), or C += …; op(A) [M, K], op(B) [K, N], C [M, N], all f32, row-major
 /// with any stride. C aliases neither operand. The product is cut into tiles that depend on its
 /// shape alone, so the result does not depend on the number of threads. bf16 needs has_bf16().
+///
+/// No signal handler may run meanwhile, on any thread that multiplies: in f32 oneDNN, up to 3.11.1
+/// at least, may have its stack pointer in the heap, which the handler's frame then overwrites
+/// (https://github.com/uxlfoundation/oneDNN/issues/4845). Keep signals from these threads, as axl
+/// does (src/cli/signals.h), or give handlers a stack of their own.
 void gemm(Trans ta, ConstMat a, Trans tb, ConstMat b, Mat c, Write write, float alpha = 1.0f,
           Precision precision = Precision::kF32);
 
