@@ -208,15 +208,15 @@ Json bench_gemm(const Config& config, double seconds) {
   const Precision precision = training_precision(config.train);
   const int64_t d = config.model.d_model, f = config.model.d_ff;
   const int64_t rows = config.train.batch_size * config.model.max_seq_len;
-  struct Weights {
+  struct WeightMatrix {
     const char* name;
     int64_t out, in;
   };
-  const Weights weights[] = {{"attention qkv", 3 * d, d},
-                             {"attention output", d, d},
-                             {"ffn gate and up", 2 * f, d},
-                             {"ffn down", d, f},
-                             {"output", kVocab, d}};
+  const WeightMatrix weights[] = {{"attention qkv", 3 * d, d},
+                                  {"attention output", d, d},
+                                  {"ffn gate and up", 2 * f, d},
+                                  {"ffn down", d, f},
+                                  {"output", kVocab, d}};
   struct Product {
     const char* name;
     Trans ta, tb;
@@ -226,7 +226,7 @@ Json bench_gemm(const Config& config, double seconds) {
   const double each = seconds / (kProducts * std::size(weights) + 2);
   const double ceiling_before = gemm_ceiling(each, precision);
   std::vector<std::pair<Json, double>> measured;  // and FLOP/s
-  for (const Weights& w : weights) {
+  for (const WeightMatrix& w : weights) {
     const Product products[kProducts] = {
         {"y = x Wᵀ", Trans::kNo, Trans::kYes, rows, w.out, w.in},
         {"dx = dy W", Trans::kNo, Trans::kNo, rows, w.in, w.out},
