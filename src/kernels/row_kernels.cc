@@ -85,26 +85,21 @@ inline Vector totals(Vector (&v)[kLanes]) {
     return totals<kHalf / 2>(v);
 }
 
-// kXRows rows of x with so many of y that registers hold their sums. Where only `count` of these
-// are left, the last one stands for those that are missing.
-template <int kXRows, bool kWhole, class T>
-inline void dots_tile(const float* x, int64_t x_stride, const T* y, int64_t y_stride, int64_t d,
-                      float scale, float* out, int64_t out_stride, int64_t count) {
-  constexpr int kYRows = kLanes / kXRows;
-  Vector sums[kLanes] = {};
+// sums[q][r] += x_q · y_r for kTogether rows of y; where only `count` are left, the last one stands
+// for those that are missing.
+template <int kXRows, int kTogether, bool kWhole, class T>
+inline void add_dots(const float* x, int64_t x_stride, const T* y, int64_t y_stride, int64_t d,
+                     int64_t count, Vector (&sums)[kXRows][kTogether]) {
   const auto add_columns = [&](int64_t i, const auto& load_columns) {
     Vector own[kXRows];
 #pragma GCC unroll 4
     for (int q = 0; q < kXRows; ++q) own[q] = load_columns(x + q * x_stride + i);
     const T* row = y + i;
-#pragma GCC unroll 16
-    for (int r = 0; r < kYRows; ++r) {
+#pragma GCC unroll 4
+    for (int r = 0; r < kTogether; ++r) {
       const Vector other = load_columns(row);
 #pragma GCC unroll 4
-      for (int q = 0; q < kXRows; ++q) {
-        Vector& sum = sums[q * kYRows + r];
-        sum = multiply_add(own[q], other, sum);
-      }
+      for (int q = 0; q < kXRows; ++q) sums[q][r] = multiply_add(own[q], other, sums[q][r]);
       row += kWhole || r + 1 < count ? y_stride : 0;
     }
   };
@@ -112,6 +107,27 @@ inline void dots_tile(const float* x, int64_t x_stride, const T* y, int64_t y_st
   for (; i + kLanes <= d; i += kLanes) add_columns(i, [](const auto* p) { return load(p); });
   if (const int64_t rest = d - i)
     add_columns(i, [rest](const auto* p) { return load_some(p, rest); });
+}
+
+// kXRows rows of x with so many of y, or `count`, that their sums fill a register's lanes. Few rows
+// of y are read side by side: CPUs fetch ahead what is read nearly as it lies in memory.
+template <int kXRows, bool kWhole, class T>
+inline void dots_tile(const float* x, int64_t x_stride, const T* y, int64_t y_stride, int64_t d,
+                      float scale, float* out, int64_t out_stride, int64_t count) {
+  constexpr int kYRows = kLanes / kXRows, kTogether = 4;
+  static_assert(kYRows % kTogether == 0);
+  Vector sums[kLanes];
+#pragma GCC unroll 4
+  for (int first = 0; first < kYRows; first += kTogether) {
+    Vector group[kXRows][kTogether] = {};
+    if (kWhole || first < count)
+      add_dots<kXRows, kTogether, kWhole>(x, x_stride, y + first * y_stride, y_stride, d,
+                                          count - first, group);
+#pragma GCC unroll 4
+    for (int q = 0; q < kXRows; ++q)
+#pragma GCC unroll 4
+      for (int r = 0; r < kTogether; ++r) sums[q * kYRows + first + r] = group[q][r];
+  }
   const Vector all = totals(sums) * scale;
 #pragma GCC unroll 4
   for (int q = 0; q < kXRows; ++q) {
@@ -156,7 +172,7 @@ inline void weighted_columns(const float* p, int64_t p_stride, const T* y, int64
   Vector even[kRows][kVectors] = {}, odd[kRows][kVectors] = {};
   int64_t j = 0;
   for (; j + 2 <= n; j += 2) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
       const Vector first = load_columns(y + j * y_stride + v * kLanes);
       const Vector second = load_columns(y + (j + 1) * y_stride + v * kLanes);
@@ -167,7 +183,7 @@ inline void weighted_columns(const float* p, int64_t p_stride, const T* y, int64
       }
     }
   }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int v = 0; v < kVectors; ++v) {
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) {
@@ -181,30 +197,30 @@ inline void weighted_columns(const float* p, int64_t p_stride, const T* y, int64
   }
 }
 
+// Columns from `i` on: kVectors registers at a time, then half as many.
 template <int kRows, int kVectors, class T>
 inline void weighted_rows(const float* p, int64_t p_stride, RowsOf<T> y, int64_t d, float* out,
-                          int64_t out_stride) {
-  int64_t i = 0;
+                          int64_t out_stride, int64_t i = 0) {
   for (; i + kVectors * kLanes <= d; i += kVectors * kLanes)
     weighted_columns<kRows, kVectors, false>(p, p_stride, y.data + i, y.stride, y.rows, out + i,
                                              out_stride, 0);
-  for (; i + kLanes <= d; i += kLanes)
-    weighted_columns<kRows, 1, false>(p, p_stride, y.data + i, y.stride, y.rows, out + i,
-                                      out_stride, 0);
-  if (i < d)
+  if constexpr (kVectors > 1)
+    weighted_rows<kRows, kVectors / 2>(p, p_stride, y, d, out, out_stride, i);
+  else if (i < d)
     weighted_columns<kRows, 1, true>(p, p_stride, y.data + i, y.stride, y.rows, out + i, out_stride,
                                      d - i);
 }
 
 template <class T>
 void weighted_sums(Rows p, RowsOf<T> y, int64_t d, float* out, int64_t out_stride) {
-  constexpr int kVectors = kLanes == 16 ? 4 : 2;  // with two rows of p
+  constexpr int kVectors = kLanes == 16 ? 4 : 2;  // with two rows of p; with one twice as many
   int64_t i = 0;
   for (; i + 2 <= p.rows; i += 2)
     weighted_rows<2, kVectors>(p.data + i * p.stride, p.stride, y, d, out + i * out_stride,
                                out_stride);
   if (i < p.rows)
-    weighted_rows<1, 4>(p.data + i * p.stride, p.stride, y, d, out + i * out_stride, out_stride);
+    weighted_rows<1, 2 * kVectors>(p.data + i * p.stride, p.stride, y, d, out + i * out_stride,
+                                   out_stride);
 }
 
 void to_halves(const float* x, uint16_t* y, int64_t n) {
