@@ -10,11 +10,13 @@
 
 #include "axl/base/clock.h"
 #include "axl/base/error.h"
+#include "axl/base/file.h"
 #include "axl/base/format.h"
 #include "axl/base/memory.h"
 #include "axl/base/parallel.h"
 #include "axl/base/rng.h"
 #include "axl/base/text.h"
+#include "axl/infer/generate.h"
 #include "axl/infer/session.h"
 #include "axl/kernels/isa.h"
 #include "axl/model/checkpoint.h"
@@ -31,9 +33,10 @@ namespace axl {
 namespace {
 
 struct BenchOptions {
-  std::string what, config;
+  std::string what, config, text;
   std::vector<std::string> set;
   double seconds = 10;
+  int64_t draft = GenerateOptions().draft;
 };
 
 /// Shortest of the repetitions of body() that fit into `seconds`; at least three.
@@ -174,6 +177,55 @@ std::string_view matrix_type(const Model& model) {
   return w.is_packed() ? element_format(w.packed[0].type).name : "f32";
 }
 
+/// The first MiB of a file, a token for each byte.
+std::vector<int32_t> tokens_of_file(const std::string& path) {
+  const MappedFile file(path);
+  const auto bytes = file.bytes().substr(0, 1 << 20);
+  if (bytes.size() < 8)
+    throw UsageError(format("{} has {} bytes; --text wants 8 or more", path, bytes.size()));
+  std::vector<int32_t> tokens;
+  for (const char c : bytes) tokens.push_back(static_cast<unsigned char>(c));
+  return tokens;
+}
+
+/// Writes the text as if each of its bytes had been sampled, again and again from its first quarter
+/// on, guessing ahead as axl generate does: the model has no say in how much of it repeats.
+Json bench_given_text(const Model& model, std::span<const int32_t> tokens, int64_t draft,
+                      double seconds) {
+  const auto prompt = tokens.first(tokens.size() / 4);
+  WritingStats all;
+  int64_t written = 0;
+  double busy = 0;
+  const Clock::time_point begin = Clock::now();
+  while (seconds_since(begin) < seconds) {
+    Session session(model);
+    size_t at = prompt.size();
+    Clock::time_point start;
+    const WritingStats did =
+        write_ahead(session, prompt, std::ssize(tokens) - std::ssize(prompt), draft,
+                    [&](std::span<const float>) -> std::optional<int32_t> {
+                      if (at == prompt.size()) start = Clock::now();  // the prompt has been read
+                      const bool ends = at + 1 == tokens.size() || seconds_since(begin) >= seconds;
+                      return ends ? std::nullopt : std::optional(tokens[at++]);
+                    });
+    busy += seconds_since(start);
+    written += static_cast<int64_t>(at - prompt.size());
+    all.passes += did.passes - 1;
+    all.guesses += did.guesses;
+    all.right_guesses += did.right_guesses;
+  }
+  const double passes = std::max<double>(1, all.passes);
+  return {{"bytes_per_s", written / busy},
+          {"bytes_per_pass", written / passes},
+          {"guesses_per_pass", all.guesses / passes},
+          {"right_guesses", all.guesses > 0 ? double(all.right_guesses) / all.guesses : 0.0},
+          {"draft", draft},
+          {"threads", max_threads()},
+          {"precision", matrix_type(model)},
+          {"isa", model.is_stored() ? packed_gemm_isa() : gemm_isa()},
+          {"kernels", kernel_isa()}};
+}
+
 Json bench_generate(const Model& model, double seconds) {
   Session session(model);
   std::vector<double> times;
@@ -271,7 +323,9 @@ Model model_to_measure(const BenchOptions& o, const Globals& globals) {
 int bench(const BenchOptions& o, const Globals& globals) {
   Json json;
   if (o.what == "generate") {
-    json = bench_generate(model_to_measure(o, globals), o.seconds);
+    const Model model = model_to_measure(o, globals);
+    json = o.text.empty() ? bench_generate(model, o.seconds)
+                          : bench_given_text(model, tokens_of_file(o.text), o.draft, o.seconds);
   } else {
     const Config config = load_config(o.config.empty() ? "axl_micro" : o.config, o.set);
     if (globals.threads == 0 && config.train.threads > 0) use_threads(config.train.threads);
@@ -301,6 +355,14 @@ Action setup_bench(CLI::App& app, Globals& globals) {
   app.add_option("--seconds", o->seconds, "How long to measure")
       ->check(CLI::Range(0.1, 3600.0).description(""))
       ->type_name("S")
+      ->capture_default_str();
+  app.add_option("--text", o->text,
+                 "With generate: write this file as if its bytes were what is sampled, guessing "
+                 "ahead as axl generate does")
+      ->type_name("FILE");
+  app.add_option("--draft", o->draft, "With --text: as of axl generate")
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("N")
       ->capture_default_str();
   return [o, &globals] { return bench(*o, globals); };
 }

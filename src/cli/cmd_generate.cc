@@ -71,6 +71,9 @@ Json result_json(const std::string& prompt, const std::optional<std::string>& su
   Json json = {{"prompt", prompt},
                {"text", g.text},
                {"new_tokens", g.new_tokens},
+               {"passes", g.writing.passes},
+               {"guesses", g.writing.guesses},
+               {"right_guesses", g.writing.right_guesses},
                {"finish_reason", g.finish_reason},
                {"bytes_per_s", rate}};
   if (suffix) json["suffix"] = *suffix;
@@ -107,7 +110,8 @@ int generate_command(const GenerateCommandOptions& o, const Globals& globals) {
         "the prompt is longer than the model's context of {} bytes: its first {} bytes "
         "were not read",
         model.config().max_seq_len, g.prompt_dropped - 1);
-  spdlog::debug("{} tokens, {:.0f} bytes/s, finished by {}", g.new_tokens, rate, g.finish_reason);
+  spdlog::debug("{} tokens in {} passes, {} of {} guesses right, {:.0f} bytes/s, finished by {}",
+                g.new_tokens, g.writing.passes, g.writing.right_guesses, g.writing.guesses, rate, g.finish_reason);
   return stop_signal() ? 128 + stop_signal() : kExitDone;
 }
 
@@ -142,6 +146,12 @@ Action setup_generate(CLI::App& app, Globals& globals) {
       ->type_name("P")
       ->capture_default_str();
   app.add_option("--stop", o->generate.stop, "End before this text; repeatable")->type_name("TEXT");
+  app.add_option("--draft", o->generate.draft,
+                 "Guess at most so many bytes ahead and check them in one pass: the same text, "
+                 "sooner; 0 is off")
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("N")
+      ->capture_default_str();
   app.add_option("--seed", o->generate.seed, "The same seed gives the same text")
       ->type_name("N")
       ->capture_default_str();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "axl/infer/drafter.h"
 #include "axl/infer/session.h"
 
 namespace axl {
@@ -62,28 +63,56 @@ Generation generate(const Model& model, std::span<const int32_t> prompt,
     return text.empty() || on_text(text);
   };
 
-  std::vector<int32_t> next{kBos};
-  next.insert(next.end(), prompt.begin(), prompt.end());
-  while (result.new_tokens < options.max_new_tokens) {
-    const int32_t token = sample(session.append(next), options.sampling, rng);
+  // What follows, until the text ends.
+  const auto next = [&](std::span<const float> logits) -> std::optional<int32_t> {
+    const int32_t token = sample(logits, options.sampling, rng);
     if (result.new_tokens++ == 0) result.prompt_dropped = session.dropped();
-    if (token == kEos) {
-      result.finish_reason = "eos";
-      break;
-    }
     const char byte = static_cast<char>(token);
-    if (!emit(filter.push({&byte, 1}))) {
+    if (token == kEos)
+      result.finish_reason = "eos";
+    else if (!emit(filter.push({&byte, 1})))
       result.finish_reason = "cancelled";
-      return result;
-    }
-    if (filter.stopped()) {
+    else if (filter.stopped())
       result.finish_reason = "stop";
-      break;
-    }
-    next = {token};
-  }
+    else
+      return token;
+    return std::nullopt;
+  };
+  std::vector<int32_t> text{kBos};
+  text.insert(text.end(), prompt.begin(), prompt.end());
+  result.writing = write_ahead(session, text, options.max_new_tokens, options.draft, next);
+  if (result.finish_reason == "cancelled") return result;
   if (!emit(filter.flush())) result.finish_reason = "cancelled";
   return result;
+}
+
+WritingStats write_ahead(
+    Session& session, std::span<const int32_t> text, int64_t most, int64_t draft,
+    const std::function<std::optional<int32_t>(std::span<const float>)>& next) {
+  WritingStats did;
+  if (most <= 0) return did;
+  Drafter drafter(session.config());
+  if (draft > 0) drafter.append(text);
+  std::optional<int32_t> token = next(session.append(text));
+  did.passes = 1;
+  for (int64_t left = most - 1; token && left > 0;) {
+    if (draft > 0) drafter.append(*token);
+    const std::span<const int32_t> guesses =
+        drafter.guess(std::min({draft, session.room_for_guesses(), left - 1}));
+    const std::span<const float> logits = session.append(*token, guesses);
+    int64_t right = 0;
+    for (;; ++right, drafter.append(*token)) {
+      token = next(logits.subspan(right * kVocab, kVocab));
+      --left;
+      if (!token || right == std::ssize(guesses) || *token != guesses[right]) break;
+    }
+    session.keep_guesses(right);
+    drafter.learn(right);
+    ++did.passes;
+    did.guesses += std::ssize(guesses);
+    did.right_guesses += right;
+  }
+  return did;
 }
 
 }  // namespace axl

@@ -13,6 +13,9 @@ namespace {
 // learning rate a step.
 constexpr float kVoteScale = 16.0f;
 
+// Looking back from each of so many tokens takes less than a table of all text before them.
+constexpr int64_t kFewTokens = 16;
+
 }  // namespace
 
 void Model::look_up(std::span<const int32_t> ids, Activations& a, const Cache* cache) const {
@@ -34,18 +37,19 @@ void Model::look_up(std::span<const int32_t> ids, Activations& a, const Cache* c
   }
   for (size_t i = 0; i < a.bytes.size(); ++i) {
     const Segment& s = a.bytes[i];
-    if (s.count == 1) look_up_repeats({tokens_of(i), static_cast<size_t>(s.end())}, s.row, a);
+    for (int64_t r = 0; s.count <= kFewTokens && r < s.count; ++r)
+      look_up_repeats({tokens_of(i), static_cast<size_t>(s.begin + r + 1)}, s.row + r, a);
   }
   const int64_t repeats = config_.repeats.size(), first = lookups_.size() - repeats;
   parallel_for(repeats * a.bytes.size(), [&](int64_t task) {
     const int64_t i = task / repeats, t = first + task % repeats;
     const Segment& s = a.bytes[i];
-    if (s.count > 1)
+    if (s.count > kFewTokens)
       find_repeats(tokens_of(i), s.begin, s.end(), lookups_[t].order, a.lookup_rows[t] + s.row);
   });
 }
 
-// A single byte, as decoding reads them.
+// Of the last token, as decoding reads them.
 void Model::look_up_repeats(std::span<const int32_t> tokens, int64_t row, Activations& a) const {
   std::array<int32_t, kMemoryLevels> rows;
   const size_t repeats = config_.repeats.size(), first = lookups_.size() - repeats;

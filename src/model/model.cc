@@ -8,6 +8,7 @@
 #include "axl/base/parallel.h"
 #include "axl/base/rng.h"
 #include "axl/formats/block_codec.h"
+#include "axl/kernels/gemm.h"
 #include "axl/tensor/half.h"
 #include "widened.h"
 
@@ -164,6 +165,10 @@ bool Model::waits_for_memory() const {
 }
 
 int64_t Model::few_rows() { return kFewRows; }
+
+int64_t Model::rows_alike() const {
+  return weights_.are_coded ? kFewRows : std::min(kFewRows, detail::few_rows());
+}
 
 void Model::forward(std::span<const int32_t> ids, Activations& a, const Cache* cache) const {
   embed(ids, a, cache);

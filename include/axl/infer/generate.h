@@ -2,12 +2,14 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "axl/infer/sampler.h"
+#include "axl/infer/session.h"
 #include "axl/model/model.h"
 
 namespace axl {
@@ -17,11 +19,22 @@ struct GenerateOptions {
   SamplingOptions sampling;
   uint64_t seed = 0;
   std::vector<std::string> stop;  ///< text ends before the first of these
+  /// Bytes that are guessed ahead at most (infer/drafter.h), as far as a pass has room for them.
+  /// The text does not depend on it, as Session::append() says.
+  int64_t draft = 10;
+};
+
+/// What write_ahead() did.
+struct WritingStats {
+  int64_t passes = 0;         ///< of the model
+  int64_t guesses = 0;        ///< bytes that were guessed ahead
+  int64_t right_guesses = 0;  ///< of them what came
 };
 
 struct Generation {
-  std::string text;           ///< what was generated, stop string and EOS left out
-  int64_t new_tokens = 0;     ///< sampled, EOS and the bytes of a stop string included
+  std::string text;        ///< what was generated, stop string and EOS left out
+  int64_t new_tokens = 0;  ///< sampled, EOS and the bytes of a stop string included
+  WritingStats writing;
   std::string finish_reason;  ///< "length", "eos", "stop" or "cancelled"
   int64_t prompt_dropped =
       0;  ///< inputs at the left of the prompt that the context had no room for
@@ -37,6 +50,14 @@ Generation generate(const Model& model, std::string_view prompt, const GenerateO
 Generation generate(const Model& model, std::span<const int32_t> prompt,
                     const GenerateOptions& options,
                     const std::function<bool(std::string_view)>& on_text);
+
+/// Reads `text` and then token by token what `next` makes of the logits after it, `most` tokens or
+/// until there is none; of up to `draft` bytes it guesses what they will be (infer/drafter.h) and
+/// reads them ahead. `next` is asked for each token once, in order, with the same logits as without
+/// guesses.
+WritingStats write_ahead(
+    Session& session, std::span<const int32_t> text, int64_t most, int64_t draft,
+    const std::function<std::optional<int32_t>(std::span<const float> logits)>& next);
 
 /// Finds stop strings in a stream of text.
 class StopFilter {

@@ -66,6 +66,9 @@ class Model {
   bool waits_for_memory() const;
   /// Rows up to which a pass takes little longer for each one more.
   static int64_t few_rows();
+  /// Rows up to which each of a pass with a cache has the same bits, whichever come with it; no
+  /// more than few_rows().
+  int64_t rows_alike() const;
   /// parameter_count() floats, of a model that is neither stored nor in bf16.
   float* data() const {
     AXL_CHECK(!is_stored() && bf16_memory_.bytes() == 0);
