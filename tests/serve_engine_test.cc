@@ -65,6 +65,7 @@ std::string alone(const Model& model, const std::string& prompt, int64_t max_tok
   GenerateOptions options;
   options.max_new_tokens = max_tokens;
   options.sampling.temperature = 0;
+  options.draft = 0;
   return generate(model, prompt, options, [](std::string_view) { return true; }).text;
 }
 
@@ -83,6 +84,40 @@ TEST_F(EngineTest, EveryTextIsWhatItWouldBeAlone) {
   for (size_t i = 0; i < prompts.size(); ++i)
     EXPECT_EQ(answer_of(*all[i]).text, alone(*model_, prompts[i], 20 + 11 * i)) << prompts[i];
   EXPECT_EQ(stats_at_rest(engine).waiting, 0);
+}
+
+TEST(Engine, GuessesMakeNoOtherTextsInFewerPasses) {
+  ModelConfig config{.d_model = 16, .n_heads = 2, .d_ff = 24, .n_layers_per_scale = {2}};
+  config.max_seq_len = 64;
+  const auto model = std::make_shared<Model>(config);
+  model->init(3);  // says the same again and again
+  for (const size_t texts : {1, 3}) {
+    uint64_t passes[2];
+    std::vector<std::string> written[2];
+    for (const int with : {0, 1}) {
+      Engine engine(model, {.sequences = 4, .queue = 8, .draft = with ? 10 : 0});
+      std::vector<std::unique_ptr<Completion>> all;
+      for (size_t i = 0; i < texts; ++i) {
+        CompletionRequest r = request("text " + std::to_string(i), 200);
+        r.top_logprobs = 1;
+        all.push_back(engine.submit(std::move(r)));
+      }
+      for (const std::unique_ptr<Completion>& c : all) {
+        const Answer answer = answer_of(*c);
+        EXPECT_EQ(answer.last.new_tokens, 200);
+        ASSERT_EQ(answer.written.size(), answer.text.size());
+        for (size_t i = 0; i < answer.text.size(); ++i)
+          EXPECT_EQ(answer.written[i].token, static_cast<unsigned char>(answer.text[i]));
+        written[with].push_back(answer.text);
+      }
+      const EngineStats stats = stats_at_rest(engine);
+      passes[with] = stats.passes;
+      EXPECT_LE(stats.right_guesses, stats.guesses);
+      EXPECT_EQ(stats.right_guesses > 0, with == 1);
+    }
+    EXPECT_EQ(written[0], written[1]);
+    EXPECT_LT(passes[1], passes[0]);
+  }
 }
 
 TEST_F(EngineTest, APromptIsReadFromWhereItDiffersFromAnEarlierOne) {
@@ -129,7 +164,8 @@ TEST_F(EngineTest, ANextWindowIsReadAlongWhereACacheIsIdle) {
     uint64_t rows;
   } const cases[] = {{1, 200, 64}, {2, 200, 64 + 32}, {2, 54, 64}};
   for (const auto& c : cases) {
-    Engine engine(model_, {.sequences = c.caches, .queue = 8, .renewal = Renewal::kAlong});
+    Engine engine(model_,
+                  {.sequences = c.caches, .queue = 8, .renewal = Renewal::kAlong, .draft = 0});
     CompletionRequest r = request(prompt, c.max_tokens);
     r.stop = {written};
     EXPECT_EQ(answer_of(engine, r).last.new_tokens, 54);

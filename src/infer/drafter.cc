@@ -80,38 +80,39 @@ int64_t Drafter::repeat_length(int64_t place) const {
   return n;
 }
 
-// What a pass takes that reads tokens [first, first + rows), in readings of a layer's weights: a
-// scale's layers are read if a token of it ends among them.
-double Drafter::pass_cost(int64_t first, int64_t rows) const {
+// This text's share of a pass that reads its tokens [first, first + rows), in readings of a layer's
+// weights: a scale's layers are read if a token of it ends among them.
+double Drafter::pass_cost(int64_t first, int64_t rows, int64_t texts) const {
+  const double share = 1.0 / static_cast<double>(texts);
   double cost = 0;
   for (int64_t s = 0; s < config_.n_scales(); ++s) {
     const int64_t factor = config_.downsample_factors[s];
     const int64_t tokens = (first + rows) / factor - first / factor;
-    if (tokens > 0) cost += config_.layers(s) * (1 + kFurtherRow * (tokens - 1));
+    if (tokens > 0) cost += config_.layers(s) * (share + kFurtherRow * (tokens - share));
   }
   return cost;
 }
 
 // How many guesses save most, if each is right with this chance once those before it are.
-int64_t Drafter::worthwhile(double chance, int64_t most) const {
+int64_t Drafter::worthwhile(double chance, int64_t most, int64_t texts) const {
   const int64_t first = length() - 1;
   double best = 0, saved = 0, reached = 1;
   int64_t count = 0;
   for (int64_t n = 1; n <= most; ++n) {
     reached *= chance;
-    saved += reached * pass_cost(first + n, 1);
-    const double gain = saved - (pass_cost(first, 1 + n) - pass_cost(first, 1));
+    saved += reached * pass_cost(first + n, 1, texts);
+    const double gain = saved - (pass_cost(first, 1 + n, texts) - pass_cost(first, 1, texts));
     if (gain > best) best = gain, count = n;
   }
   return count;
 }
 
-std::span<const int32_t> Drafter::guess(int64_t most) {
+std::span<const int32_t> Drafter::guess(int64_t most, int64_t texts) {
   guesses_.clear();
   const int64_t place = place_after_repeat();
   if (place < 0) return guesses_;
   record_ = std::min<size_t>(repeat_length(place) / 4, records_.size() - 1);
-  const int64_t count = worthwhile(records_[record_].right / records_[record_].made, most);
+  const int64_t count = worthwhile(records_[record_].right / records_[record_].made, most, texts);
   for (int64_t i = 0; i < count; ++i) {
     // What is repeated may run into the guesses themselves.
     const int64_t from = place + i, size = std::ssize(tokens_);

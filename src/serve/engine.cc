@@ -49,6 +49,7 @@ class Engine::Worker {
   Worker(const Model& model, EngineOptions options)
       : options_(options),
         config_(model.config()),
+        rows_alike_(model.rows_alike()),
         reads_along_(reads_along(model, options.renewal)),
         rows_(std::max(kPrefillRows, options.sequences)),
         batch_(model, options.sequences, rows_),
@@ -197,11 +198,18 @@ class Engine::Worker {
   void plan() {
     portions_.clear();
     readers_.clear();
+    const auto writes = [](const std::unique_ptr<Stream>& s) {
+      return !s->finished() && s->unread_count() == 1;
+    };
+    const int64_t writers = std::count_if(running_.begin(), running_.end(), writes);
+    // What each may guess ahead; a next window wants two rows beside.
+    const int64_t own_rows = writers == 0 ? 0 : rows_alike_ / writers - (reads_along_ ? 2 : 0);
+    const int64_t guesses = std::clamp<int64_t>(own_rows - 1, 0, options_.draft);
     for (const std::unique_ptr<Stream>& s : running_)
-      if (!s->finished() && s->unread_count() == 1) add(*s, 1);
-    const auto writers = static_cast<int64_t>(portions_.size());
-    int64_t room =
-        writers == 0 ? rows_ : std::min(rows_ - writers, std::max(kPromptRowsBeside, writers));
+      if (writes(s)) add_writer(*s, guesses, writers);
+    int64_t room = writers == 0
+                       ? rows_
+                       : std::min(rows_ - planned_rows(), std::max(kPromptRowsBeside, writers));
     for (const std::unique_ptr<Stream>& s : running_) {
       if (s->finished() || s->unread_count() == 1) continue;
       if (s->may_reuse()) reuse_others(*s);
@@ -245,6 +253,14 @@ class Engine::Worker {
     return s.next_sequence >= 0;
   }
 
+  void add_writer(Stream& stream, int64_t guesses, int64_t writers) {
+    if (guesses == 0 || stream.wants_every_logit()) return add(stream, 1);
+    batch_.truncate(stream.sequence, stream.read_count());
+    const std::span<const int32_t> tokens = stream.unread_and_guesses(guesses, writers);
+    portions_.push_back({stream.sequence, tokens, std::ssize(tokens)});
+    readers_.push_back(&stream);
+  }
+
   void add(Stream& stream, int64_t count) {
     // A context that has moved begins anew.
     batch_.truncate(stream.sequence, stream.read_count());
@@ -283,6 +299,8 @@ class Engine::Worker {
       stats_.prompt_tokens += s->prompt_tokens();
       stats_.reused_tokens += s->prompt_reused();
       stats_.written_tokens += s->new_tokens();
+      stats_.guesses += s->guesses_made();
+      stats_.right_guesses += s->guesses_right();
     }
     running_.remove_if([](const std::unique_ptr<Stream>& s) { return s->finished(); });
     stats_.running = static_cast<int64_t>(running_.size());
@@ -290,6 +308,7 @@ class Engine::Worker {
 
   const EngineOptions options_;
   const ModelConfig& config_;
+  const int64_t rows_alike_;
   const bool reads_along_;
   const int64_t rows_;
   Batch batch_;
@@ -312,6 +331,8 @@ Engine::Engine(std::shared_ptr<const Model> model, EngineOptions options)
     throw UsageError(
         format("an engine of {} texts at once and a queue of {}; both must be 1 or more",
                options.sequences, options.queue));
+  if (options.draft < 0)
+    throw UsageError(format("{} bytes to guess ahead; it must be 0 or more", options.draft));
   worker_ = std::make_unique<Worker>(*model_, options);
 }
 

@@ -57,8 +57,10 @@ Stream::Stream(CompletionRequest request, const ModelConfig& config)
       request_(std::move(request)),
       tokens_{kBos},
       rng_(request_.seed),
+      drafter_(config),
       filter_(request_.stop) {
   tokens_.insert(tokens_.end(), request_.prompt.begin(), request_.prompt.end());
+  drafter_.append(tokens_);
   prompt_dropped_ = dropped_inputs(config, static_cast<int64_t>(tokens_.size()));
   // Who wants logits of all tokens has the context move over them.
   if (!request_.score_prompt) window_begin_ = read_ = prompt_dropped_;
@@ -81,24 +83,49 @@ void Stream::reuse(int64_t count) {
   if (!first_logits_) prompt_reused_ += std::min(read_, prompt_tokens()) - before;
 }
 
+std::span<const int32_t> Stream::unread_and_guesses(int64_t most, int64_t texts) {
+  const int64_t places = config_.max_seq_len - std::ssize(window());
+  const int64_t left = request_.max_tokens - new_tokens_;
+  const std::span<const int32_t> guesses =
+      drafter_.guess(std::min({most, places, left - 1}), texts);
+  guesses_ = std::ssize(guesses);
+  ahead_ = {tokens_[read_]};
+  ahead_.insert(ahead_.end(), guesses.begin(), guesses.end());
+  return ahead_;
+}
+
 void Stream::begin() { begun_ = Clock::now(); }
 
 void Stream::take(int64_t tokens, ConstMat logits, ConstMat gate) {
   if (wants_every_logit()) score(logits, gate);
-  read_ += tokens;
+  const int64_t guesses = std::exchange(guesses_, 0);
+  read_ += tokens - guesses;
   if (read_ < static_cast<int64_t>(tokens_.size())) return;
   if (!first_logits_) first_logits_ = Clock::now();
   if (request_.max_tokens == 0) return finish("length");
-  const float* last = logits.row(logits.rows - 1);
-  const int32_t token = sample({last, static_cast<size_t>(logits.cols)}, request_.sampling, rng_);
+  // A guess that is what is written has been read already.
+  int64_t right = 0;
+  for (;; ++right, ++read_) {
+    const int64_t row = logits.rows - 1 - guesses + right;
+    const int32_t token = write_next(logits.row(row), gate.row(row), gate.cols);
+    if (finished_ || right == guesses || token != ahead_[1 + right]) break;
+  }
+  if (guesses > 0) drafter_.learn(right);
+  guesses_made_ += guesses;
+  guesses_right_ += right;
+}
+
+int32_t Stream::write_next(const float* logits, const float* gate, int64_t scales) {
+  const int32_t token = sample({logits, kVocab}, request_.sampling, rng_);
   if (request_.top_logprobs >= 0) {
-    TokenInfo of_token = info(last, gate.row(logits.rows - 1), gate.cols, token);
+    TokenInfo of_token = info(logits, gate, scales, token);
     if (token == kEos)
       piece_.eos = std::move(of_token);
     else
       held_.push_back(std::move(of_token));
   }
   write(token);
+  return token;
 }
 
 void Stream::score(ConstMat logits, ConstMat gate) {
@@ -114,6 +141,7 @@ void Stream::write(int32_t token) {
   ++new_tokens_;
   if (token == kEos) return finish("eos");
   tokens_.push_back(token);
+  drafter_.append(token);
   const char byte = static_cast<char>(token);
   release(filter_.push({&byte, 1}));
   if (filter_.stopped()) return finish("stop");

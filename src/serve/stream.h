@@ -7,6 +7,7 @@
 
 #include "axl/base/clock.h"
 #include "axl/base/rng.h"
+#include "axl/infer/drafter.h"
 #include "axl/infer/generate.h"
 #include "axl/infer/session.h"
 #include "axl/serve/engine.h"
@@ -60,10 +61,16 @@ class Stream {
   bool may_reuse() const { return !wants_every_logit(); }
   void reuse(int64_t count);
 
+  /// The one unread token and, where they are worth it in a pass of so many texts, guesses of up to
+  /// `most` that follow; to be read together.
+  std::span<const int32_t> unread_and_guesses(int64_t most, int64_t texts);
+  int64_t guesses_made() const { return guesses_made_; }
+  int64_t guesses_right() const { return guesses_right_; }
+
   void begin();
   bool wants_every_logit() const { return request_.score_prompt; }
-  /// The next `tokens` unread ones were read: logits [n, V] and gate weights [n, S] of the last n
-  /// of them.
+  /// The next `tokens` unread ones were read, guesses included: logits [n, V] and gate weights
+  /// [n, S] of the last n of them.
   void take(int64_t tokens, ConstMat logits, ConstMat gate);
   /// Ends the text where it is.
   void finish(const std::string& reason);
@@ -78,6 +85,7 @@ class Stream {
 
  private:
   void score(ConstMat logits, ConstMat gate);
+  int32_t write_next(const float* logits, const float* gate, int64_t scales);
   void write(int32_t token);
   TokenInfo info(const float* logits, const float* gate, int64_t scales, int32_t token) const;
   void release(std::string text);
@@ -89,10 +97,14 @@ class Stream {
   int64_t window_begin_ = 0, read_ = 0;
   int64_t scored_ = 1;  ///< tokens of the prompt whose TokenInfo is made; BOS has none
   Rng rng_;
+  Drafter drafter_;
+  std::vector<int32_t> ahead_;  ///< an unread token and guesses
+  int64_t guesses_ = 0;         ///< in the pass that is being read
   StopFilter filter_;
   std::vector<TokenInfo> held_;  ///< of bytes that the filter holds back
   CompletionPiece piece_;        ///< what the current pass has made certain
   int64_t prompt_dropped_ = 0, prompt_reused_ = 0, new_tokens_ = 0;
+  int64_t guesses_made_ = 0, guesses_right_ = 0;
   bool finished_ = false;
   std::optional<Clock::time_point> begun_, first_logits_;
 };

@@ -16,7 +16,8 @@ namespace axl {
 ///
 /// How many guesses a pass takes is weighed each time: what the passes that they may save would
 /// take, as likely as guesses behind so long a repeat have been right, against what further rows,
-/// and groups of the coarser scales that end among them, add to this one.
+/// and groups of the coarser scales that end among them, add to this one. Of texts that take part
+/// in the same passes each saves its share.
 class Drafter {
  public:
   explicit Drafter(const ModelConfig& config) : config_(config) {}
@@ -25,9 +26,9 @@ class Drafter {
   void append(std::span<const int32_t> tokens);
   void append(int32_t token) { append({&token, 1}); }
 
-  /// Guesses of the bytes that follow, `most` at most, to be read in one pass with the last token.
-  /// Valid until the next call.
-  std::span<const int32_t> guess(int64_t most);
+  /// Guesses of the bytes that follow, `most` at most, to be read in one pass with the last token,
+  /// in which so many texts take part. Valid until the next call.
+  std::span<const int32_t> guess(int64_t most, int64_t texts = 1);
   /// How many of the last guesses were right, from the first on. For each call of guess().
   void learn(int64_t right);
 
@@ -42,8 +43,8 @@ class Drafter {
   int64_t length() const { return forgotten_ + static_cast<int64_t>(tokens_.size()); }
   int64_t place_after_repeat() const;
   int64_t repeat_length(int64_t place) const;
-  int64_t worthwhile(double chance, int64_t most) const;
-  double pass_cost(int64_t first, int64_t rows) const;
+  int64_t worthwhile(double chance, int64_t most, int64_t texts) const;
+  double pass_cost(int64_t first, int64_t rows, int64_t texts) const;
   void forget_oldest();
   void remember_place(int64_t place);
 

@@ -73,6 +73,7 @@ struct EngineOptions {
   int64_t sequences = 16;            ///< texts that are written at the same time
   int64_t queue = 256;               ///< texts that wait for their turn
   Renewal renewal = Renewal::kBest;  ///< reads along where a cache is idle
+  int64_t draft = 10;                ///< as of GenerateOptions; the more texts, the fewer
 };
 
 struct EngineStats {
@@ -80,9 +81,10 @@ struct EngineStats {
   uint64_t prompt_tokens = 0;        ///< read, of all requests so far
   uint64_t reused_tokens = 0;        ///< of prompts, found in a cache
   uint64_t written_tokens = 0;
-  uint64_t passes = 0;      ///< of the model
-  uint64_t pass_rows = 0;   ///< tokens that they took together
-  double pass_seconds = 0;  ///< that they took
+  uint64_t guesses = 0, right_guesses = 0;  ///< bytes guessed ahead
+  uint64_t passes = 0;                      ///< of the model
+  uint64_t pass_rows = 0;                   ///< tokens that they took together
+  double pass_seconds = 0;                  ///< that they took
 };
 
 /// Writes many texts at once on a thread of its own (continuous batching): each pass of the model
