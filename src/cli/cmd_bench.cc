@@ -198,7 +198,7 @@ Json bench_given_text(const Model& model, std::span<const int32_t> tokens, int64
   double busy = 0;
   const Clock::time_point begin = Clock::now();
   while (seconds_since(begin) < seconds) {
-    Session session(model);
+    Session session(model, 1, draft > 0 ? Renewal::kAtOnce : Renewal::kBest);
     size_t at = prompt.size();
     Clock::time_point start;
     const WritingStats did =

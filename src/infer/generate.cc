@@ -50,10 +50,11 @@ Generation generate(const Model& model, std::span<const int32_t> prompt,
   const ModelConfig& config = model.config();
   const int64_t inputs = 1 + std::ssize(prompt);
   const int64_t length = inputs - dropped_inputs(config, inputs);
-  // A text that fits its context needs no next one.
-  Session session(
-      model, 1,
-      outgrows_context(config, length, options.max_new_tokens) ? Renewal::kBest : Renewal::kAtOnce);
+  // A text that fits its context needs no next one, and guesses take the rows that reading it along
+  // would take.
+  const bool may_read_along =
+      options.draft == 0 && outgrows_context(config, length, options.max_new_tokens);
+  Session session(model, 1, may_read_along ? Renewal::kBest : Renewal::kAtOnce);
   Rng rng(options.seed);
   StopFilter filter(options.stop);
   Generation result;
@@ -91,7 +92,7 @@ WritingStats write_ahead(
     const std::function<std::optional<int32_t>(std::span<const float>)>& next) {
   WritingStats did;
   if (most <= 0) return did;
-  Drafter drafter(session.config());
+  Drafter drafter(session.model());
   if (draft > 0) drafter.append(text);
   std::optional<int32_t> token = next(session.append(text));
   did.passes = 1;
@@ -107,7 +108,6 @@ WritingStats write_ahead(
       if (!token || right == std::ssize(guesses) || *token != guesses[right]) break;
     }
     session.keep_guesses(right);
-    drafter.learn(right);
     ++did.passes;
     did.guesses += std::ssize(guesses);
     did.right_guesses += right;

@@ -38,8 +38,8 @@ int64_t due_of_next_window(const ModelConfig& config, int64_t length, int64_t re
 }
 
 Session::Session(const Model& model, int64_t sequences, Renewal renewal)
-    : config_(model.config()),
-      rows_alike_(model.rows_alike()),
+    : model_(model),
+      config_(model.config()),
       windows_(sequences),
       portion_(tokens_per_pass(model.config(), sequences)),
       reads_along_(sequences == 1 && reads_along(model, renewal)),
@@ -65,23 +65,19 @@ std::span<const float> Session::append(std::span<const int32_t> tokens) {
 }
 
 int64_t Session::room_for_guesses() const {
-  const int64_t after = length() + 1;
-  if (after > config_.max_seq_len) return 0;
-  const int64_t due = reads_along_ ? due_of_next_window(config_, after, read_along()) : 0;
-  return std::clamp<int64_t>(std::min(rows_alike_, portion_) - 1 - due, 0,
-                             config_.max_seq_len - after);
+  if (sequences() > 1 || reads_along_) return 0;
+  const int64_t places = config_.max_seq_len - length() - 1;
+  return std::clamp<int64_t>(places, 0, std::min(model_.rows_alike(), portion_) - 1);
 }
 
 std::span<const float> Session::append(int32_t token, std::span<const int32_t> guesses) {
-  AXL_CHECK(sequences() == 1 && std::ssize(guesses) <= room_for_guesses());
+  AXL_CHECK(std::ssize(guesses) <= room_for_guesses());
   if (guesses.empty()) return append({&token, 1});
   std::vector<int32_t>& window = windows_[0];
   window.push_back(token);
   window.insert(window.end(), guesses.begin(), guesses.end());
   guesses_ = std::ssize(guesses);
-  portions_.clear();
-  portions_.push_back({text_, std::span(window).last(1 + guesses_), 1 + guesses_});
-  if (reads_along_) add_due_of_next_window(std::min(rows_alike_, portion_) - 1 - guesses_);
+  portions_.assign({{text_, std::span(window).last(1 + guesses_), 1 + guesses_}});
   batch_.read(portions_);
   return {batch_.logits().data, static_cast<size_t>((1 + guesses_) * kVocab)};
 }
@@ -106,9 +102,9 @@ void Session::drop_excess() {
   dropped_ += forget;
 }
 
-void Session::add_due_of_next_window(int64_t room) {
+void Session::add_due_of_next_window() {
   const int64_t read = read_along();
-  const int64_t due = std::min(due_of_next_window(config_, length() - guesses_, read), room);
+  const int64_t due = std::min(due_of_next_window(config_, length(), read), portion_ - 1);
   if (due == 0) return;
   const int64_t begin = context_drop(config_) + read;
   portions_.push_back({1 - text_, std::span(windows_[0]).subspan(begin, due)});
@@ -121,7 +117,7 @@ std::span<const float> Session::read_windows() {
     portions_.clear();
     for (int64_t i = 0; i < sequences(); ++i)
       portions_.push_back({text_ + i, {windows_[i].data() + done, static_cast<size_t>(count)}});
-    if (reads_along_ && count == 1) add_due_of_next_window(portion_ - 1);
+    if (reads_along_ && count == 1) add_due_of_next_window();
     batch_.read(portions_);
   }
   return {batch_.logits().data, windows_.size() * kVocab};

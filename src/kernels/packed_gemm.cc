@@ -168,9 +168,10 @@ int64_t units_in(const PackedProduct& p) {
   return units;
 }
 
-/// What a unit of W costs with so many rows of x, about: each after the first takes a quarter of
-/// what reading the weights does, from memory less, from a cache a little more.
-int64_t cost_of_unit(int64_t rows) { return rows == 0 ? 0 : 3 + rows; }
+/// What a unit of W costs with so many rows of x, about: each after the first takes a seventh of
+/// what reading the weights does; a tenth where they come from memory, up to a quarter where they
+/// lie in a cache.
+int64_t cost_of_unit(int64_t rows) { return rows == 0 ? 0 : 6 + rows; }
 
 /// The columns of act that the units [first, last) of gate and of up give.
 void multiply_gated(const PackedProduct& p, int64_t first, int64_t last, const Rows& in) {

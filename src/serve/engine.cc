@@ -47,7 +47,8 @@ void validate(const CompletionRequest& r) {
 class Engine::Worker {
  public:
   Worker(const Model& model, EngineOptions options)
-      : options_(options),
+      : model_(model),
+        options_(options),
         config_(model.config()),
         rows_alike_(model.rows_alike()),
         reads_along_(reads_along(model, options.renewal)),
@@ -66,7 +67,7 @@ class Engine::Worker {
   }
 
   std::shared_ptr<Mailbox> submit(CompletionRequest request) {
-    auto stream = std::make_unique<Stream>(std::move(request), config_);
+    auto stream = std::make_unique<Stream>(std::move(request), model_);
     std::shared_ptr<Mailbox> mailbox = stream->mailbox();
     {
       const std::lock_guard lock(mutex_);
@@ -306,6 +307,7 @@ class Engine::Worker {
     stats_.running = static_cast<int64_t>(running_.size());
   }
 
+  const Model& model_;
   const EngineOptions options_;
   const ModelConfig& config_;
   const int64_t rows_alike_;

@@ -52,16 +52,16 @@ bool Mailbox::abandoned() const {
   return abandoned_;
 }
 
-Stream::Stream(CompletionRequest request, const ModelConfig& config)
-    : config_(config),
+Stream::Stream(CompletionRequest request, const Model& model)
+    : config_(model.config()),
       request_(std::move(request)),
       tokens_{kBos},
       rng_(request_.seed),
-      drafter_(config),
+      drafter_(model),
       filter_(request_.stop) {
   tokens_.insert(tokens_.end(), request_.prompt.begin(), request_.prompt.end());
   drafter_.append(tokens_);
-  prompt_dropped_ = dropped_inputs(config, static_cast<int64_t>(tokens_.size()));
+  prompt_dropped_ = dropped_inputs(config_, static_cast<int64_t>(tokens_.size()));
   // Who wants logits of all tokens has the context move over them.
   if (!request_.score_prompt) window_begin_ = read_ = prompt_dropped_;
 }
@@ -110,7 +110,6 @@ void Stream::take(int64_t tokens, ConstMat logits, ConstMat gate) {
     const int32_t token = write_next(logits.row(row), gate.row(row), gate.cols);
     if (finished_ || right == guesses || token != ahead_[1 + right]) break;
   }
-  if (guesses > 0) drafter_.learn(right);
   guesses_made_ += guesses;
   guesses_right_ += right;
 }

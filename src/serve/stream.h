@@ -39,7 +39,7 @@ class Mailbox {
 /// read, and what follows from the logits. The context moves as that of a Session.
 class Stream {
  public:
-  Stream(CompletionRequest request, const ModelConfig& config);
+  Stream(CompletionRequest request, const Model& model);
 
   std::shared_ptr<Mailbox> mailbox() const { return mailbox_; }
 

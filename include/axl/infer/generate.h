@@ -20,7 +20,8 @@ struct GenerateOptions {
   uint64_t seed = 0;
   std::vector<std::string> stop;  ///< text ends before the first of these
   /// Bytes that are guessed ahead at most (infer/drafter.h), as far as a pass has room for them.
-  /// The text does not depend on it, as Session::append() says.
+  /// The text does not depend on it (for a bf16 model that waits for memory, but for rounding when
+  /// its context moves: with 0 the next one is read along).
   int64_t draft = 10;
 };
 

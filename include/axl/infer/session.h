@@ -39,15 +39,15 @@ class Session {
   /// Of one text: reads `token` and, in the same pass, guesses of what follows it. Returns logits
   /// [1 + guesses, V] of the token after `token` and after each guess, valid until the next call.
   /// There are room_for_guesses() at most. The logits are those, bit for bit, that reading the same
-  /// tokens one by one gives; of bf16 weights, whose rounding depends on how many rows a pass has
-  /// beyond few, only until a window that was read along is taken up.
+  /// tokens one by one gives.
   std::span<const float> append(int32_t token, std::span<const int32_t> guesses);
-  /// How many guesses may come with the next token: none where the context must move first.
+  /// How many guesses may come with the next token: none where the context must move first, of
+  /// several texts, or where next windows are read along, which wants the same rows.
   int64_t room_for_guesses() const;
   /// Which of them were right: the first `count` stay, the others were never there.
   void keep_guesses(int64_t count);
 
-  const ModelConfig& config() const { return config_; }
+  const Model& model() const { return model_; }
   int64_t sequences() const { return static_cast<int64_t>(windows_.size()); }
   int64_t length() const { return static_cast<int64_t>(windows_[0].size()); }  ///< in context
   int64_t dropped() const { return dropped_; }  ///< inputs of each sequence forgotten
@@ -58,10 +58,10 @@ class Session {
  private:
   void drop_excess();
   std::span<const float> read_windows();
-  void add_due_of_next_window(int64_t room);
+  void add_due_of_next_window();
 
+  const Model& model_;
   const ModelConfig& config_;
-  int64_t rows_alike_;                         ///< Model::rows_alike()
   std::vector<std::vector<int32_t>> windows_;  ///< inputs in context, of each sequence
   int64_t portion_;                            ///< tokens of each sequence that one pass takes
   bool reads_along_;
