@@ -19,7 +19,8 @@ Measures, with `axl bench` and /usr/bin/time, and writes as PREFIX.md and PREFIX
   - training: bytes per second and mfu of each configuration in f32, in bf16 where the CPU has it, and
     in f32 held to AVX2
   - training on one core, on six where there are as many, and on all
-  - generating with weights in f32, bf16, q8_0 and q4_k_m, against the memory's or cache's bandwidth
+  - generating with weights in f32, bf16, q8_0 and q4_k_m, against the memory's or cache's bandwidth,
+    and a source file of axl's written while guessing ahead
   - peak memory of training with batches of 8 and Lion
 Each mfu and each ceiling come from the same run. Leave the machine alone meanwhile: what else it does
 costs speed. axl_300m needs 6 GB of memory and 6 GB of disk in $TMPDIR. The models that generate are
@@ -178,10 +179,10 @@ train_briefly() {
 TIMED=()
 
 generating() {
-  local config type model json
+  local config type model json ahead
   table generating "## Generating, one stream" "" \
-    "| config | weights | bytes/s | median ms per byte | reads per byte | ceiling, bytes/s | of it |" \
-    "|---|---|---|---|---|---|---|"
+    "| config | weights | bytes/s | median ms per byte | reads per byte | ceiling, bytes/s | of it | source, guessing ahead | bytes per pass |" \
+    "|---|---|---|---|---|---|---|---|---|"
   for config in "${CONFIGS[@]}"; do
     train_briefly "$config" 1 --set train.optimizer=sgd --set train.batch_size=1
     for type in "${TYPES[@]}"; do
@@ -191,12 +192,15 @@ generating() {
         "$AXL" quantize "$WORK/model" --type "$type" -o "$model" >/dev/null
       fi
       json=$("$AXL" bench generate --json --model "$model" --seconds "$SECONDS_EACH")
+      ahead=$("$AXL" bench generate --json --model "$model" --seconds "$SECONDS_EACH" \
+        --text src/model/model.cc)
       markdown "| $config | $type | $(rounded 0 "$(value bytes_per_s "$json")") | $(
         rounded 3 "$(value ms_per_byte_p50 "$json")") | $(LC_ALL=C awk \
         -v b="$(value weight_bytes_per_byte "$json")" 'BEGIN { printf "%.1f MB", b / 1e6 }') | $(
         rounded 0 "$(value ceiling_bytes_per_s "$json")") | $(
-        share "$(value bytes_per_s "$json")" "$(value ceiling_bytes_per_s "$json")") |"
-      row_json "{\"config\":\"$config\",\"weights\":\"$type\",${json#\{}"
+        share "$(value bytes_per_s "$json")" "$(value ceiling_bytes_per_s "$json")") | $(
+        rounded 0 "$(value bytes_per_s "$ahead")") | $(rounded 2 "$(value bytes_per_pass "$ahead")") |"
+      row_json "{\"config\":\"$config\",\"weights\":\"$type\",\"guessing_ahead\":$ahead,${json#\{}"
       rm -f "$WORK/$type.gguf"
     done
   done

@@ -46,9 +46,11 @@ Mat output_states(const Activations& a, int64_t scale) {
   return a.states.size() > 1 ? last.row_range(0, a.output_rows(scale)) : a.outputs_of(scale, last);
 }
 
-int64_t bytes_of(const StoredParameters& stored) {
+/// Bytes of what a pass reads whole: of embedding tables it reads a row each.
+int64_t bytes_read(const StoredParameters& stored, const std::vector<Parameter>& parameters) {
   int64_t bytes = 0;
-  for (const PackedMatrix& p : stored.parameters) bytes += p.bytes();
+  for (size_t i = 0; i < parameters.size(); ++i)
+    if (parameters[i].role != Role::kTable) bytes += stored.parameters[i].bytes();
   return bytes;
 }
 
@@ -81,7 +83,7 @@ Model::Model(const ModelConfig& config, StoredParameters stored)
   stored_ = std::move(stored);
   weights_.bind(stored_.parameters);
   constexpr int64_t kCache = 16 << 20;  // of a Ryzen 5 5600G
-  fits_in_cache_ = bytes_of(stored_) <= kCache;
+  fits_in_cache_ = bytes_read(stored_, parameters_) <= kCache;
 }
 
 // What both have: everything but parameters.
@@ -161,7 +163,7 @@ uint64_t Model::checksum() const {
 
 bool Model::waits_for_memory() const {
   constexpr int64_t kMore = int64_t{128} << 20;  // than the last cache of any desktop
-  return weights_.are_coded && bytes_of(stored_) > kMore;
+  return weights_.are_coded && bytes_read(stored_, parameters_) > kMore;
 }
 
 int64_t Model::few_rows() { return kFewRows; }
