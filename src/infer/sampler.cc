@@ -40,14 +40,19 @@ std::vector<Candidate> candidates(std::span<const float> logits, const SamplingO
   c.reserve(logits.size());
   for (int32_t t = 0; t < static_cast<int32_t>(logits.size()); ++t)
     if (t != kBos) c.push_back({t, logits[t]});
-  const auto before = [](auto& a, auto& b) { return a.probability > b.probability; };
+  const auto before = [](const Candidate& a, const Candidate& b) {
+    return a.probability > b.probability || (a.probability == b.probability && a.token < b.token);
+  };
   if (o.temperature == 0) return {{std::min_element(c.begin(), c.end(), before)->token, 1.0}};
-  std::stable_sort(c.begin(), c.end(), before);
+  if (o.top_k > 0 && o.top_k < std::ssize(c)) {  // what is dropped need not be put in order
+    std::nth_element(c.begin(), c.begin() + o.top_k, c.end(), before);
+    c.resize(o.top_k);
+  }
+  std::sort(c.begin(), c.end(), before);
 
   const double top = c[0].probability;
   for (Candidate& x : c) x.probability = std::exp((x.probability - top) / o.temperature);
   normalise(c);
-  if (o.top_k > 0) keep_first(c, o.top_k);
   if (o.top_p < 1) {
     double mass = 0;
     size_t count = 0;
