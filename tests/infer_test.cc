@@ -227,6 +227,25 @@ TEST(Sampler, DrawsInProportionAndNeverBos) {
   EXPECT_NEAR(counts[1], 7000, 200);  // four standard deviations
 }
 
+TEST(Sampler, WhatIsNotANumberComesLast) {
+  std::vector<float> logits(kVocab, std::nanf(""));
+  Rng rng(1);
+  for (const int64_t top_k : {0, 3, 40})
+    for (const double temperature : {0.0, 1.0}) {
+      SamplingOptions options;
+      options.temperature = temperature;
+      options.top_k = top_k;
+      const int32_t any = sample(logits, options, rng);
+      EXPECT_TRUE(any >= 0 && any < kVocab && any != kBos);
+      std::vector<float> some = logits;
+      some[7] = some[200] = -5.0f;
+      for (int i = 0; i < 20; ++i) {
+        const int32_t token = sample(some, options, rng);
+        EXPECT_TRUE(token == 7 || token == 200) << token;
+      }
+    }
+}
+
 TEST(StopFilter, HoldsBackWhatCouldBecomeAStop) {
   StopFilter filter({"</s>", "\n\n"});
   EXPECT_EQ(filter.push("a<"), "a");

@@ -215,7 +215,7 @@ Json bench_given_text(const Model& model, std::span<const int32_t> tokens, int64
     all.right_guesses += did.right_guesses;
   }
   const double passes = std::max<double>(1, all.passes);
-  return {{"bytes_per_s", written / busy},
+  return {{"bytes_per_s", busy > 0 ? written / busy : 0.0},
           {"bytes_per_pass", written / passes},
           {"guesses_per_pass", all.guesses / passes},
           {"right_guesses", all.guesses > 0 ? double(all.right_guesses) / all.guesses : 0.0},

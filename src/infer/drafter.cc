@@ -8,8 +8,8 @@
 namespace axl {
 namespace {
 
-// As much of a text is remembered as an editor's file has; twice that at most.
-constexpr int64_t kRemembered = 64 << 10;
+// As much of a text is remembered as most source files have, twice that at most: 2.5 MB and 5.
+constexpr int64_t kRemembered = 16 << 10;
 // Guesses that a record speaks of, about: what they were like long ago counts less and less.
 constexpr double kRecent = 200;
 // What a record begins with counts as so many guesses.

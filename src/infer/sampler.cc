@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "axl/base/error.h"
 #include "axl/base/format.h"
@@ -9,6 +10,9 @@
 
 namespace axl {
 namespace {
+
+// What is not a number has no place in an order: it comes last.
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 void require(bool ok, const char* name, double value, const char* range) {
   if (!ok) throw UsageError(format("{} is {}; it must be {}", name, value, range));
@@ -39,7 +43,7 @@ std::vector<Candidate> candidates(std::span<const float> logits, const SamplingO
   std::vector<Candidate> c;
   c.reserve(logits.size());
   for (int32_t t = 0; t < static_cast<int32_t>(logits.size()); ++t)
-    if (t != kBos) c.push_back({t, logits[t]});
+    if (t != kBos) c.push_back({t, std::isnan(logits[t]) ? -kInfinity : logits[t]});
   const auto before = [](const Candidate& a, const Candidate& b) {
     return a.probability > b.probability || (a.probability == b.probability && a.token < b.token);
   };

@@ -67,7 +67,7 @@ class Engine::Worker {
   }
 
   std::shared_ptr<Mailbox> submit(CompletionRequest request) {
-    auto stream = std::make_unique<Stream>(std::move(request), model_);
+    auto stream = std::make_unique<Stream>(std::move(request), config_);
     std::shared_ptr<Mailbox> mailbox = stream->mailbox();
     {
       const std::lock_guard lock(mutex_);
@@ -124,7 +124,7 @@ class Engine::Worker {
       if (sequence >= 0) {
         caches_[sequence].busy = true;
         (*it)->sequence = sequence;
-        (*it)->begin();
+        (*it)->begin(options_.draft > 0 ? &model_ : nullptr);
         // What the cache holds beyond the common prefix is of another text.
         const int64_t common = common_prefix(batch_.tokens(sequence), (*it)->window());
         batch_.truncate(sequence, (*it)->may_reuse() ? reusable(**it, common) : 0);
@@ -187,8 +187,8 @@ class Engine::Worker {
   }
 
   void answer(Stream& stream, int64_t tokens, ConstMat logits, ConstMat gate) {
-    const float* last = logits.row(logits.rows - 1);
-    if (std::all_of(last, last + logits.cols, [](float x) { return std::isfinite(x); }))
+    if (std::all_of(logits.data, logits.data + logits.size(),
+                    [](float x) { return std::isfinite(x); }))
       stream.take(tokens, logits, gate);
     else
       fail(stream, "the model's logits are not finite");

@@ -52,16 +52,14 @@ bool Mailbox::abandoned() const {
   return abandoned_;
 }
 
-Stream::Stream(CompletionRequest request, const Model& model)
-    : config_(model.config()),
+Stream::Stream(CompletionRequest request, const ModelConfig& config)
+    : config_(config),
       request_(std::move(request)),
       tokens_{kBos},
       rng_(request_.seed),
-      drafter_(model),
       filter_(request_.stop) {
   tokens_.insert(tokens_.end(), request_.prompt.begin(), request_.prompt.end());
-  drafter_.append(tokens_);
-  prompt_dropped_ = dropped_inputs(config_, static_cast<int64_t>(tokens_.size()));
+  prompt_dropped_ = dropped_inputs(config, static_cast<int64_t>(tokens_.size()));
   // Who wants logits of all tokens has the context move over them.
   if (!request_.score_prompt) window_begin_ = read_ = prompt_dropped_;
 }
@@ -87,14 +85,17 @@ std::span<const int32_t> Stream::unread_and_guesses(int64_t most, int64_t texts)
   const int64_t places = config_.max_seq_len - std::ssize(window());
   const int64_t left = request_.max_tokens - new_tokens_;
   const std::span<const int32_t> guesses =
-      drafter_.guess(std::min({most, places, left - 1}), texts);
+      drafter_->guess(std::min({most, places, left - 1}), texts);
   guesses_ = std::ssize(guesses);
   ahead_ = {tokens_[read_]};
   ahead_.insert(ahead_.end(), guesses.begin(), guesses.end());
   return ahead_;
 }
 
-void Stream::begin() { begun_ = Clock::now(); }
+void Stream::begin(const Model* guess_for) {
+  begun_ = Clock::now();
+  if (guess_for) drafter_.emplace(*guess_for).append(tokens_);
+}
 
 void Stream::take(int64_t tokens, ConstMat logits, ConstMat gate) {
   if (wants_every_logit()) score(logits, gate);
@@ -140,7 +141,7 @@ void Stream::write(int32_t token) {
   ++new_tokens_;
   if (token == kEos) return finish("eos");
   tokens_.push_back(token);
-  drafter_.append(token);
+  if (drafter_) drafter_->append(token);
   const char byte = static_cast<char>(token);
   release(filter_.push({&byte, 1}));
   if (filter_.stopped()) return finish("stop");

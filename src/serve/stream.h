@@ -39,7 +39,7 @@ class Mailbox {
 /// read, and what follows from the logits. The context moves as that of a Session.
 class Stream {
  public:
-  Stream(CompletionRequest request, const Model& model);
+  Stream(CompletionRequest request, const ModelConfig& config);
 
   std::shared_ptr<Mailbox> mailbox() const { return mailbox_; }
 
@@ -67,7 +67,8 @@ class Stream {
   int64_t guesses_made() const { return guesses_made_; }
   int64_t guesses_right() const { return guesses_right_; }
 
-  void begin();
+  /// With a model it guesses ahead.
+  void begin(const Model* guess_for);
   bool wants_every_logit() const { return request_.score_prompt; }
   /// The next `tokens` unread ones were read, guesses included: logits [n, V] and gate weights
   /// [n, S] of the last n of them.
@@ -97,7 +98,7 @@ class Stream {
   int64_t window_begin_ = 0, read_ = 0;
   int64_t scored_ = 1;  ///< tokens of the prompt whose TokenInfo is made; BOS has none
   Rng rng_;
-  Drafter drafter_;
+  std::optional<Drafter> drafter_;
   std::vector<int32_t> ahead_;  ///< an unread token and guesses
   int64_t guesses_ = 0;         ///< in the pass that is being read
   StopFilter filter_;

@@ -22,6 +22,8 @@ namespace axl {
 class Drafter {
  public:
   explicit Drafter(const Model& model);
+  Drafter(const Drafter&) = delete;
+  Drafter& operator=(const Drafter&) = delete;
 
   /// What the text has next: BOS and marks included, since groups count them.
   void append(std::span<const int32_t> tokens);
