@@ -193,7 +193,7 @@ generating() {
       fi
       json=$("$AXL" bench generate --json --model "$model" --seconds "$SECONDS_EACH")
       ahead=$("$AXL" bench generate --json --model "$model" --seconds "$SECONDS_EACH" \
-        --text src/model/model.cc)
+        --text "$REPOSITORY/src/model/model.cc")
       markdown "| $config | $type | $(rounded 0 "$(value bytes_per_s "$json")") | $(
         rounded 3 "$(value ms_per_byte_p50 "$json")") | $(LC_ALL=C awk \
         -v b="$(value weight_bytes_per_byte "$json")" 'BEGIN { printf "%.1f MB", b / 1e6 }') | $(
