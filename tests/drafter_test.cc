@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "axl/infer/fill_in_middle.h"
 #include "axl/infer/generate.h"
 #include "axl/model/checkpoint.h"
 #include "axl/model/quantized.h"
@@ -122,6 +123,20 @@ TEST_F(DrafterTest, RemembersTheLastOfALongText) {
   }
 }
 
+TEST_F(DrafterTest, WhatStandsAroundTheTextCounts) {
+  drafter.remember("def area(width, height):");
+  EXPECT_EQ(guess(), "");
+  drafter.append(kBos);
+  drafter.append(tokens_of("return area(width"));
+  EXPECT_TRUE(guesses(", height):"));
+  Drafter longer(model);
+  longer.remember("far away" + std::string(40 << 10, '.') + "close by");
+  longer.append(tokens_of("far a"));
+  EXPECT_TRUE(longer.guess(3).empty());
+  longer.append(tokens_of(" close"));
+  EXPECT_FALSE(longer.guess(3).empty());
+}
+
 TEST_F(DrafterTest, MoreTextsInAPassMakeFewerGuesses) {
   drafter.append(tokens_of("one more word and one more w"));
   const size_t alone = drafter.guess(16, 1).size(), crowded = drafter.guess(16, 8).size();
@@ -226,6 +241,24 @@ TEST(Guesses, TheTextIsTheSameInFewerPasses) {
       }
     }
   EXPECT_LT(passes, written_greedily);
+}
+
+TEST(Guesses, WhatIsCutOffAPromptHelpsToGuess) {
+  const Model model = random_model_of(some_config(64));
+  const auto all = [](std::string_view) { return true; };
+  GenerateOptions options;
+  options.sampling.temperature = 0;
+  const Generation plain = generate(model, "xyz", options, all);
+  options.around = "xyz" + plain.text;
+  const Generation g = generate(model, "xyz", options, all);
+  EXPECT_EQ(g.text, plain.text);
+  EXPECT_GT(plain.new_tokens, 20);
+  EXPECT_LT(g.writing.passes, plain.writing.passes);
+  const FillPrompt cut =
+      fill_in_middle_prompt(std::string(50, 'p') + "end", "begin" + std::string(50, 's'), 64, 32);
+  EXPECT_EQ(cut.prefix_dropped + cut.suffix_dropped, std::ssize(cut.dropped));
+  EXPECT_EQ(cut.dropped,
+            std::string(cut.suffix_dropped, 's') + std::string(cut.prefix_dropped, 'p'));
 }
 
 TEST(Guesses, ATextEndsAtAStopAmongThem) {

@@ -202,7 +202,7 @@ Json bench_given_text(const Model& model, std::span<const int32_t> tokens, int64
     size_t at = prompt.size();
     Clock::time_point start;
     const WritingStats did =
-        write_ahead(session, prompt, std::ssize(tokens) - std::ssize(prompt), draft,
+        write_ahead(session, prompt, std::ssize(tokens) - std::ssize(prompt), draft, "",
                     [&](std::span<const float>) -> std::optional<int32_t> {
                       if (at == prompt.size()) start = Clock::now();  // the prompt has been read
                       const bool ends = at + 1 == tokens.size() || seconds_since(begin) >= seconds;

@@ -55,6 +55,7 @@ Generation fill(const Model& model, const std::string& prefix, const std::string
         "prompt and suffix are longer than the model's context of {} bytes: the first {} bytes of "
         "the prompt and the last {} of the suffix were not read",
         context, prompt.prefix_dropped, prompt.suffix_dropped);
+  options.around = prompt.dropped;
   return generate(model, prompt.tokens, options, on_text);
 }
 
@@ -111,7 +112,8 @@ int generate_command(const GenerateCommandOptions& o, const Globals& globals) {
         "were not read",
         model.config().max_seq_len, g.prompt_dropped - 1);
   spdlog::debug("{} tokens in {} passes, {} of {} guesses right, {:.0f} bytes/s, finished by {}",
-                g.new_tokens, g.writing.passes, g.writing.right_guesses, g.writing.guesses, rate, g.finish_reason);
+                g.new_tokens, g.writing.passes, g.writing.right_guesses, g.writing.guesses, rate,
+                g.finish_reason);
   return stop_signal() ? 128 + stop_signal() : kExitDone;
 }
 

@@ -72,19 +72,32 @@ void Drafter::append(std::span<const int32_t> tokens) {
 }
 
 void Drafter::append(int32_t token) {
-  if (judged_ < unjudged_.size()) {
-    const auto [byte, record] = unjudged_[judged_++];
-    const bool is_right = byte == token;
-    record->made += 1;
-    record->right += is_right;
-    if (record->made > kRecent) *record = {record->right / 2, record->made / 2};
-    if (!is_right) judged_ = unjudged_.size();
-  }
+  judge(token);
+  vote(token);
+  ++length_;
+}
+
+void Drafter::remember(std::string_view around) {
+  for (const char c : around.substr(around.size() - std::min<size_t>(around.size(), kRemembered)))
+    vote(static_cast<unsigned char>(c));
+  ending_ = {};
+}
+
+void Drafter::judge(int32_t token) {
+  if (judged_ == unjudged_.size()) return;
+  const auto [byte, record] = unjudged_[judged_++];
+  const bool is_right = byte == token;
+  record->made += 1;
+  record->right += is_right;
+  if (record->made > kRecent) *record = {record->right / 2, record->made / 2};
+  if (!is_right) judged_ = unjudged_.size();
+}
+
+void Drafter::vote(int32_t token) {
   for (size_t i = 0; i < kOrders.size(); ++i)
     if (is_byte(token) && ending_.has(kOrders[i]))
       followers_[i].vote(ending_.key(kOrders[i]), static_cast<uint8_t>(token));
   ending_.append(token);
-  ++length_;
 }
 
 /// What follows the most bytes that anything has followed; false where nothing has.

@@ -25,6 +25,8 @@ FillPrompt fill_in_middle_prompt(std::string_view prefix, std::string_view suffi
   FillPrompt prompt;
   prompt.prefix_dropped = before - kept_prefix;
   prompt.suffix_dropped = after - kept_suffix;
+  prompt.dropped = suffix.substr(kept_suffix);
+  prompt.dropped += prefix.substr(0, prompt.prefix_dropped);
   prompt.tokens = {kFimPrefix, kFimSuffix};
   append(prompt.tokens, suffix.substr(0, kept_suffix));
   prompt.tokens.push_back(kFimMiddle);

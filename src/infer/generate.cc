@@ -81,7 +81,8 @@ Generation generate(const Model& model, std::span<const int32_t> prompt,
   };
   std::vector<int32_t> text{kBos};
   text.insert(text.end(), prompt.begin(), prompt.end());
-  result.writing = write_ahead(session, text, options.max_new_tokens, options.draft, next);
+  result.writing =
+      write_ahead(session, text, options.max_new_tokens, options.draft, options.around, next);
   if (result.finish_reason == "cancelled") return result;
   if (!emit(filter.flush())) result.finish_reason = "cancelled";
   return result;
@@ -89,11 +90,15 @@ Generation generate(const Model& model, std::span<const int32_t> prompt,
 
 WritingStats write_ahead(
     Session& session, std::span<const int32_t> text, int64_t most, int64_t draft,
+    std::string_view around,
     const std::function<std::optional<int32_t>(std::span<const float>)>& next) {
   WritingStats did;
   if (most <= 0) return did;
   Drafter drafter(session.model());
-  if (draft > 0) drafter.append(text);
+  if (draft > 0) {
+    drafter.remember(around);
+    drafter.append(text);
+  }
   std::optional<int32_t> token = next(session.append(text));
   did.passes = 1;
   for (int64_t left = most - 1; token && left > 0;) {

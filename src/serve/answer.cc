@@ -98,6 +98,7 @@ CompletionRequest Answer::base_request(const Prompt& sent, Clock::time_point dea
 
   CompletionRequest r;
   r.prompt = std::move(shaped.tokens);
+  r.around = std::move(shaped.around);
   r.max_tokens = room;
   r.sampling = request_.sampling;
   r.stop = request_.stop;

@@ -48,12 +48,13 @@ Prompt read_fill_literals(Prompt prompt) {
 
 ModelPrompt model_prompt(const Prompt& prompt, const ModelConfig& config, int64_t room) {
   if (!prompt.suffix || !config.fill_in_middle)
-    return {prompt.tokens, 0, prompt.suffix && !prompt.suffix->empty()};
+    return {prompt.tokens, 0, prompt.suffix.value_or(""), prompt.suffix && !prompt.suffix->empty()};
   if (std::any_of(prompt.tokens.begin(), prompt.tokens.end(), [](int32_t t) { return t > 255; }))
     throw bad_field("prompt", "ids above 255 are not bytes, which alone can stand before a gap");
   FillPrompt fill =
       fill_in_middle_prompt(text_of(prompt.tokens), *prompt.suffix, config.max_seq_len, room);
-  return {std::move(fill.tokens), fill.prefix_dropped + fill.suffix_dropped, false};
+  return {std::move(fill.tokens), fill.prefix_dropped + fill.suffix_dropped,
+          std::move(fill.dropped), false};
 }
 
 }  // namespace axl

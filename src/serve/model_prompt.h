@@ -13,6 +13,7 @@ namespace axl {
 struct ModelPrompt {
   std::vector<int32_t> tokens;  ///< BOS left out
   int64_t dropped = 0;          ///< bytes of prefix and suffix that the context has no room for
+  std::string around;           ///< what it does not read of them, from which guesses are made
   bool suffix_unused = false;   ///< there was one, of which this model can make nothing
 };
 

@@ -94,7 +94,10 @@ std::span<const int32_t> Stream::unread_and_guesses(int64_t most, int64_t texts)
 
 void Stream::begin(const Model* guess_for) {
   begun_ = Clock::now();
-  if (guess_for) drafter_.emplace(*guess_for).append(tokens_);
+  if (!guess_for) return;
+  drafter_.emplace(*guess_for);
+  drafter_->remember(request_.around);
+  drafter_->append(tokens_);
 }
 
 void Stream::take(int64_t tokens, ConstMat logits, ConstMat gate) {

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -25,6 +26,9 @@ class Drafter {
   Drafter(const Drafter&) = delete;
   Drafter& operator=(const Drafter&) = delete;
 
+  /// What stands around the text and is no part of it: guesses are made from it, too. Before
+  /// append().
+  void remember(std::string_view around);
   /// What the text has next: BOS and marks included, since groups count them.
   void append(std::span<const int32_t> tokens);
   void append(int32_t token);
@@ -67,6 +71,8 @@ class Drafter {
     Record* record;
   };
 
+  void judge(int32_t token);
+  void vote(int32_t token);
   bool guess_after(const Ending& ending, Guess& guess);
   double pass_cost(int64_t first, int64_t rows, int64_t texts) const;
 

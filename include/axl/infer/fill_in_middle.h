@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -11,6 +12,7 @@ struct FillPrompt {
   std::vector<int32_t> tokens;  ///< BOS left out
   int64_t prefix_dropped = 0;   ///< bytes at the prefix's left that found no room
   int64_t suffix_dropped = 0;   ///< bytes at the suffix's right
+  std::string dropped;          ///< both, for a Drafter
 };
 
 /// Prefix mark, suffix mark, suffix, middle mark, prefix: what is written next goes on from the

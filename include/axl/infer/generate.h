@@ -23,6 +23,7 @@ struct GenerateOptions {
   /// The text does not depend on it (for a bf16 model that waits for memory, but for rounding when
   /// its context moves: with 0 the next one is read along).
   int64_t draft = 10;
+  std::string around;  ///< what guesses are made from beside the text: Drafter::remember()
 };
 
 /// What write_ahead() did.
@@ -53,11 +54,12 @@ Generation generate(const Model& model, std::span<const int32_t> prompt,
                     const std::function<bool(std::string_view)>& on_text);
 
 /// Reads `text` and then token by token what `next` makes of the logits after it, `most` tokens or
-/// until there is none; of up to `draft` bytes it guesses what they will be (infer/drafter.h) and
-/// reads them ahead. `next` is asked for each token once, in order, with the same logits as without
-/// guesses.
+/// until there is none. It guesses up to `draft` of them, from the text and what stands `around` it
+/// (infer/drafter.h), and reads them ahead. `next` is asked for each token once, in order, with the
+/// same logits as without guesses.
 WritingStats write_ahead(
     Session& session, std::span<const int32_t> text, int64_t most, int64_t draft,
+    std::string_view around,
     const std::function<std::optional<int32_t>(std::span<const float> logits)>& next);
 
 /// Finds stop strings in a stream of text.

@@ -21,6 +21,7 @@ struct CompletionRequest {
   int64_t max_tokens = 16;      ///< bytes to write at most; 0 reads the prompt alone
   SamplingOptions sampling;
   uint64_t seed = 0;
+  std::string around;             ///< what guesses are made from beside the text
   std::vector<std::string> stop;  ///< text ends before the first of these
   int64_t top_logprobs = -1;      ///< of each token so many alternatives; -1: no TokenInfo at all
   bool score_prompt = false;      ///< TokenInfo of the prompt's tokens too, before those written
