@@ -361,7 +361,7 @@ Action setup_bench(CLI::App& app, Globals& globals) {
                  "ahead as axl generate does")
       ->type_name("FILE");
   app.add_option("--draft", o->draft, "With --text: as of axl generate")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 20).description(""))
       ->type_name("N")
       ->capture_default_str();
   return [o, &globals] { return bench(*o, globals); };

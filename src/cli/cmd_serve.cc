@@ -146,7 +146,7 @@ void add_limit_options(CLI::App& app, ServeOptions& o) {
   app.add_option("--draft", s.engine.draft,
                  "Guess at most so many bytes ahead and check them in one pass: the same texts, "
                  "sooner; 0 is off")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 20).description(""))
       ->type_name("N")
       ->capture_default_str();
   app.add_option("--timeout", o.timeout, "Seconds that a request may take")
