@@ -50,7 +50,6 @@ class Engine::Worker {
       : model_(model),
         options_(options),
         config_(model.config()),
-        rows_alike_(model.rows_alike()),
         reads_along_(reads_along(model, options.renewal)),
         rows_(std::max(kPrefillRows, options.sequences)),
         batch_(model, options.sequences, rows_),
@@ -204,7 +203,8 @@ class Engine::Worker {
     };
     const int64_t writers = std::count_if(running_.begin(), running_.end(), writes);
     // What each may guess ahead; a next window wants two rows beside.
-    const int64_t own_rows = writers == 0 ? 0 : rows_alike_ / writers - (reads_along_ ? 2 : 0);
+    const int64_t own_rows =
+        writers == 0 ? 0 : model_.rows_alike() / writers - (reads_along_ ? 2 : 0);
     const int64_t guesses = std::clamp<int64_t>(own_rows - 1, 0, options_.draft);
     for (const std::unique_ptr<Stream>& s : running_)
       if (writes(s)) add_writer(*s, guesses, writers);
@@ -256,17 +256,19 @@ class Engine::Worker {
 
   void add_writer(Stream& stream, int64_t guesses, int64_t writers) {
     if (guesses == 0 || stream.wants_every_logit()) return add(stream, 1);
-    batch_.truncate(stream.sequence, stream.read_count());
     const std::span<const int32_t> tokens = stream.unread_and_guesses(guesses, writers);
-    portions_.push_back({stream.sequence, tokens, std::ssize(tokens)});
-    readers_.push_back(&stream);
+    add(stream, tokens, std::ssize(tokens));
   }
 
   void add(Stream& stream, int64_t count) {
-    // A context that has moved begins anew.
+    add(stream, stream.window().subspan(stream.read_count(), count),
+        stream.wants_every_logit() ? count : 1);
+  }
+
+  void add(Stream& stream, std::span<const int32_t> tokens, int64_t wanted) {
+    // A context that has moved begins anew, and behind a text there may be wrong guesses.
     batch_.truncate(stream.sequence, stream.read_count());
-    portions_.push_back({stream.sequence, stream.window().subspan(stream.read_count(), count),
-                         stream.wants_every_logit() ? count : 1});
+    portions_.push_back({stream.sequence, tokens, wanted});
     readers_.push_back(&stream);
   }
 
@@ -310,7 +312,6 @@ class Engine::Worker {
   const Model& model_;
   const EngineOptions options_;
   const ModelConfig& config_;
-  const int64_t rows_alike_;
   const bool reads_along_;
   const int64_t rows_;
   Batch batch_;
