@@ -43,7 +43,7 @@ inline void put_half(const std::byte* from, int lane, std::byte* to) {
 struct Q8Panel {
   static constexpr int kScales = 1;  // of a block
   static constexpr int kTogether = 2;
-  static constexpr bool kHasMinima = false, kAskAlways = false;
+  static constexpr bool kHasMinima = false, kIsSlow = false;
   static constexpr int kNarrowGroups = 1;  // whose sums fit what dot() adds them up in
   static constexpr int kBlockScales = 2 * kLanes, kBlockCodes = 32 * kLanes,
                        kPair = 2 * (kBlockScales + kBlockCodes), kPiece = 4 * kPair;
@@ -77,7 +77,7 @@ AXL_INLINE Ints start(const Q8Panel&, const ActivationBlock& x, int64_t b, int i
 struct Q4Panel {
   static constexpr int kScales = 1;
   static constexpr int kTogether = 2;
-  static constexpr bool kHasMinima = true, kAskAlways = true;
+  static constexpr bool kHasMinima = true, kIsSlow = true;
   static constexpr int kNarrowGroups = 8;  // 8 · 2 · 15 · 127 is less than 2^15
   static constexpr int kMinUnits = 2 * kLanes, kBlockScales = 4 * kLanes,
                        kBlockMinima = 12 * kLanes, kCodes = 20 * kLanes, kPiece = 148 * kLanes;
@@ -117,35 +117,47 @@ AXL_INLINE Ints start(const Q4Panel&, const ActivationBlock&, int64_t, int, int)
 }
 
 /// For each piece: unit in f16; [half of a block][lane] scales of a byte each; the codes' low
-/// nibbles and high two bits, [g][lane][4] in both, in the order of the file: of the four blocks of
-/// 128 elements, the first and third share nibbles, the second and fourth too, and all four the
-/// bytes of high bits.
+/// nibbles and high two bits, in the order of the file: of the four blocks of 128 elements, the
+/// first and third share nibbles, the second and fourth too, and all four the bytes of high bits.
+/// For each 128: [g][low, high][lane][4] for the first block, then [g][low][lane][4] for the
+/// second, so that what is read for the first time always follows what was read before.
 struct Q6Panel {
   static constexpr int kScales = 2;
   static constexpr int kTogether = 1;
-  static constexpr bool kHasMinima = false, kAskAlways = true;
-  static constexpr int kNarrowGroups = 2;  // 2 · 2 · 63 · 127
-  static constexpr int kHalfScales = 4 * kLanes, kLow = 20 * kLanes, kHigh = 148 * kLanes,
-                       kPiece =
-                           212 * kLanes;  // the unit takes four bytes, so that codes are aligned
+  static constexpr bool kHasMinima = false, kIsSlow = true;
+  static constexpr int kNarrowGroups = 2;         // 2 · 2 · 63 · 127
+  static constexpr int kHalfScales = 4 * kLanes,  // the unit takes four, so that codes are aligned
+      kCodes = 20 * kLanes, kGroup = 4 * kLanes, kPiece = kCodes + 48 * kGroup;
   const std::byte* piece;
 
+  /// Where in a piece the low nibbles and the high bits of a half begin.
+  static constexpr int64_t low_codes(int64_t half, int block, int g) {
+    return kCodes + (24 * half + (block == 0 ? 2 * g : 16 + g)) * kGroup;
+  }
+  static constexpr int64_t high_codes(int64_t half, int g) {
+    return kCodes + (24 * half + 2 * g + 1) * kGroup;
+  }
   static constexpr int64_t bytes(int64_t cols) { return kPiece * pieces_in(cols); }
   static void pack(const std::byte* row, int64_t cols, int lane, std::byte* panel) {
     for (int64_t i = 0; i < pieces_in(cols); ++i, row += 210, panel += kPiece) {
       put_half(row + 208, lane, panel);
       for (int s = 0; s < 16; ++s) panel[kHalfScales + kLanes * s + lane] = row[192 + s];
-      interleave(row, 128, lane, panel + kLow);
-      interleave(row + 128, 64, lane, panel + kHigh);
+      for (int half = 0; half < 2; ++half)
+        for (int g = 0; g < 8; ++g) {
+          const std::byte* low = row + 64 * half + 4 * g;
+          interleave(low, 4, lane, panel + low_codes(half, 0, g));
+          interleave(low + 32, 4, lane, panel + low_codes(half, 1, g));
+          interleave(row + 128 + 32 * half + 4 * g, 4, lane, panel + high_codes(half, g));
+        }
     }
   }
 };
 AXL_INLINE SmallCodes codes(const Q6Panel& p, int64_t b, int, int g) {
   const int64_t half = b / 4;
   const int quarter = b % 4;
-  const std::byte* low = p.piece + Q6Panel::kLow + (16 * half + 8 * (quarter % 2) + g) * 4 * kLanes;
-  const std::byte* high = p.piece + Q6Panel::kHigh + (8 * half + g) * 4 * kLanes;
-  return with_high_bits(nibbles(load_codes(low), quarter / 2 * 4), load_codes(high), quarter * 2);
+  const SmallCodes low =
+      nibbles(load_codes(p.piece + Q6Panel::low_codes(half, quarter % 2, g)), quarter / 2 * 4);
+  return with_high_bits(low, load_codes(p.piece + Q6Panel::high_codes(half, g)), quarter * 2);
 }
 AXL_INLINE Floats scale(const Q6Panel& p, int64_t b, int, int half) {
   return times(load_halves(p.piece),
@@ -157,10 +169,7 @@ AXL_INLINE Ints start(const Q6Panel&, const ActivationBlock& x, int64_t b, int, 
 
 // ---- Products -----------------------------------------------------------------------------------
 
-/// Asks for block b + i of the piece that comes kAhead bytes later. With one row of x panels of
-/// q8_0 are read straight on (wants_asking). Where arithmetic slows the reading down, or a panel is
-/// not read straight on, every CPU stops to fetch ahead on its own: asking gains a quarter with
-/// eight rows, a seventh with one of q4_k (Zen 5), three times with q6_k.
+/// Asks for block b + i of the piece that comes kAhead bytes later.
 template <class Panel>
 AXL_INLINE void prefetch_after(const Panel& w, int64_t b, int i) {
   constexpr int64_t kBytes = Panel::kPiece / 8 * Panel::kTogether, kTogether = Panel::kTogether;
@@ -224,7 +233,7 @@ AXL_INLINE void add_block(const Panel (&w)[kPanels], int64_t b, int i, const Act
 /// kXRows rows of x from row r on with kPanels panels, whose first row gives column n of y. Blocks
 /// beyond the columns, of a last piece, are zeros times zeros. Where it asks, later panels are
 /// asked for ahead of time: known to the compiler, since a branch costs q8_0 a tenth.
-template <class Panel, int kPanels, int kXRows, bool kAsks = true>
+template <class Panel, int kPanels, int kXRows, bool kAsks>
 AXL_TARGET static void multiply_tile(const std::byte* panels, const CodedProduct& p, int64_t n,
                                      int64_t r) {
   constexpr int kTogether = Panel::kTogether;
@@ -264,25 +273,23 @@ AXL_TARGET static void multiply_tile(const std::byte* panels, const CodedProduct
 using Tile = void (*)(const std::byte* panels, const CodedProduct& p, int64_t n, int64_t r);
 
 /// multiply_tile() of one panel for `rows` rows of x, one to kMost.
-template <class Panel, int kMost>
+template <class Panel, int kMost, bool kAsks>
 static Tile tile_of(int64_t rows) {
   if constexpr (kMost > 1)
-    return rows < kMost ? tile_of<Panel, kMost - 1>(rows) : multiply_tile<Panel, 1, kMost>;
-  else
-    return Panel::kAskAlways || wants_asking() ? multiply_tile<Panel, 1, 1>
-                                               : multiply_tile<Panel, 1, 1, false>;
+    if (rows < kMost) return tile_of<Panel, kMost - 1, kAsks>(rows);
+  return multiply_tile<Panel, 1, kMost, kAsks>;
 }
 
 /// All rows of x with kPanels panels at a time from the one of row n on, while there are so many:
 /// kMost rows together, the rest panel by panel. Returns the row of the panels that are left.
-template <class Panel, int kPanels, int kMost>
+template <class Panel, int kPanels, int kMost, bool kAsks>
 AXL_TARGET static int64_t multiply_panels(const CodedProduct& p, int64_t n) {
   const int64_t bytes = Panel::bytes(p.cols), last = p.x_rows % kMost;
-  const Tile last_tile = last > 0 ? tile_of<Panel, kMost - 1>(last) : nullptr;
+  const Tile last_tile = last > 0 ? tile_of<Panel, kMost - 1, kAsks>(last) : nullptr;
   for (; n + (kPanels - 1) * kLanes < p.rows; n += kPanels * kLanes) {
     const std::byte* panels = p.panels + n / kLanes * bytes;
     int64_t r = 0;
-    if (p.x_rows >= kMost) multiply_tile<Panel, kPanels, kMost>(panels, p, n, r), r += kMost;
+    if (p.x_rows >= kMost) multiply_tile<Panel, kPanels, kMost, kAsks>(panels, p, n, r), r += kMost;
     for (; r + kMost <= p.x_rows; r += kMost)  // the panels have arrived
       multiply_tile<Panel, kPanels, kMost, false>(panels, p, n, r);
     for (int i = 0; i < kPanels && last > 0; ++i)
@@ -291,11 +298,18 @@ AXL_TARGET static int64_t multiply_panels(const CodedProduct& p, int64_t n) {
   return n;
 }
 
+template <class Panel, bool kAsks>
+AXL_TARGET static void multiply_all(const CodedProduct& p) {
+  const int64_t n =
+      p.x_rows >= kManyRows ? multiply_panels<Panel, kManyPanels, kManyTileRows, kAsks>(p, 0) : 0;
+  multiply_panels<Panel, 1, kTileRows, kAsks>(p, n);
+}
+
 template <class Panel>
 AXL_TARGET static void multiply_coded(const CodedProduct& p) {
-  const int64_t n =
-      p.x_rows >= kManyRows ? multiply_panels<Panel, kManyPanels, kManyTileRows>(p, 0) : 0;
-  multiply_panels<Panel, 1, kTileRows>(p, n);
+  const bool is_slow = Panel::kIsSlow || p.x_rows > 1;
+  const bool asks = is_slow ? asking() != Asking::kNever : asking() == Asking::kAlways;
+  return asks ? multiply_all<Panel, true>(p) : multiply_all<Panel, false>(p);
 }
 
 /// The panel of rows from `row` on; rows beyond `rows` are zeros, as the memory was.

@@ -132,5 +132,6 @@ AXL_TARGET static void multiply_plain_rows(const PlainProduct& p) {
 
 template <class Row>
 AXL_TARGET static void multiply_plain(const PlainProduct& p) {
-  return wants_asking() ? multiply_plain_rows<Row, true>(p) : multiply_plain_rows<Row, false>(p);
+  return asking() == Asking::kAlways ? multiply_plain_rows<Row, true>(p)
+                                     : multiply_plain_rows<Row, false>(p);
 }
