@@ -43,7 +43,7 @@ inline void put_half(const std::byte* from, int lane, std::byte* to) {
 struct Q8Panel {
   static constexpr int kScales = 1;  // of a block
   static constexpr int kTogether = 2;
-  static constexpr bool kHasMinima = false, kIsSlow = false;
+  static constexpr bool kHasMinima = false, kIsPacked = false;
   static constexpr int kNarrowGroups = 1;  // whose sums fit what dot() adds them up in
   static constexpr int kBlockScales = 2 * kLanes, kBlockCodes = 32 * kLanes,
                        kPair = 2 * (kBlockScales + kBlockCodes), kPiece = 4 * kPair;
@@ -77,7 +77,7 @@ AXL_INLINE Ints start(const Q8Panel&, const ActivationBlock& x, int64_t b, int i
 struct Q4Panel {
   static constexpr int kScales = 1;
   static constexpr int kTogether = 2;
-  static constexpr bool kHasMinima = true, kIsSlow = true;
+  static constexpr bool kHasMinima = true, kIsPacked = true;
   static constexpr int kNarrowGroups = 8;  // 8 · 2 · 15 · 127 is less than 2^15
   static constexpr int kMinUnits = 2 * kLanes, kBlockScales = 4 * kLanes,
                        kBlockMinima = 12 * kLanes, kCodes = 20 * kLanes, kPiece = 148 * kLanes;
@@ -124,7 +124,7 @@ AXL_INLINE Ints start(const Q4Panel&, const ActivationBlock&, int64_t, int, int)
 struct Q6Panel {
   static constexpr int kScales = 2;
   static constexpr int kTogether = 1;
-  static constexpr bool kHasMinima = false, kIsSlow = true;
+  static constexpr bool kHasMinima = false, kIsPacked = true;
   static constexpr int kNarrowGroups = 2;         // 2 · 2 · 63 · 127
   static constexpr int kHalfScales = 4 * kLanes,  // the unit takes four, so that codes are aligned
       kCodes = 20 * kLanes, kGroup = 4 * kLanes, kPiece = kCodes + 48 * kGroup;
@@ -307,8 +307,7 @@ AXL_TARGET static void multiply_all(const CodedProduct& p) {
 
 template <class Panel>
 AXL_TARGET static void multiply_coded(const CodedProduct& p) {
-  const bool is_slow = Panel::kIsSlow || p.x_rows > 1;
-  const bool asks = is_slow ? asking() != Asking::kNever : asking() == Asking::kAlways;
+  const bool asks = p.x_rows >= (Panel::kIsPacked ? asked_rows().packed : asked_rows().whole);
   return asks ? multiply_all<Panel, true>(p) : multiply_all<Panel, false>(p);
 }
 

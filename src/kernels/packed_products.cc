@@ -21,21 +21,23 @@ namespace {
 constexpr int64_t kLineBytes = 64;
 constexpr int64_t kAhead = 4096;  // bytes that weights are asked for ahead of time
 
-/// Of which products the weights are asked for ahead of time.
-enum class Asking { kNever, kWhereSlow, kAlways };
+/// From how many rows of x on weights are asked for ahead of time: whole bytes, and packed codes.
+struct AskedRows {
+  int64_t whole, packed;
+};
 
 /// Panels and rows are read straight on, from the first byte to the last. Intel's CPUs fetch ahead
 /// on their own only to the end of a page of 4 KiB: asking gains 10 to 27 % of a byte's time, from
-/// memory and from L3 (Cascade Lake, axl_micro to axl_300m, every type of weights). Zen 4 does
-/// better alone: one core read q4_k from memory at 20 to 25 GB/s when asked and at 28 to 30, as
-/// fast as floats, when not; q8_0 with three rows of x at 20 and at 29. Zen 5 fetches less where
-/// arithmetic slows the reading: asking gains a seventh with one row of q4_k, a quarter with eight
-/// rows, and nothing with one of q8_0.
-Asking asking() {
-  static const Asking chosen = __builtin_cpu_is("intel")       ? Asking::kAlways
-                               : __builtin_cpu_is("amdfam19h") ? Asking::kNever  // Zen 3 and 4
-                                                               : Asking::kWhereSlow;
-  return chosen;
+/// memory and from L3 (Cascade Lake, axl_micro to axl_300m, every type of weights). AMD's do better
+/// alone until arithmetic slows the reading down. One Zen 4 core reads q4_k with one row from
+/// memory at 20 to 25 GB/s when asked and at 28 to 30, as fast as floats, when not, q8_0 with three
+/// rows at 20 and 29; q4_k and q6_k with eight gain a fifth by asking. On Zen 5 one row of q4_k
+/// gains a seventh, eight rows a quarter, and one of q8_0 nothing.
+AskedRows asked_rows() {
+  static const AskedRows rows = __builtin_cpu_is("intel")       ? AskedRows{1, 1}
+                                : __builtin_cpu_is("amdfam19h") ? AskedRows{6, 4}  // Zen 3 and 4
+                                                                : AskedRows{2, 1};
+  return rows;
 }
 
 namespace avx2 {

@@ -132,6 +132,6 @@ AXL_TARGET static void multiply_plain_rows(const PlainProduct& p) {
 
 template <class Row>
 AXL_TARGET static void multiply_plain(const PlainProduct& p) {
-  return asking() == Asking::kAlways ? multiply_plain_rows<Row, true>(p)
-                                     : multiply_plain_rows<Row, false>(p);
+  return asked_rows().whole == 1 ? multiply_plain_rows<Row, true>(p)
+                                 : multiply_plain_rows<Row, false>(p);
 }
