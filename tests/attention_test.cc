@@ -6,7 +6,6 @@
 #include <cstring>
 
 #include "axl/kernels/elementwise.h"
-#include "axl/tensor/half.h"
 #include "isa_testing.h"
 #include "testing.h"
 
@@ -83,33 +82,40 @@ const AttentionCase kCases[] = {
 };
 
 /// How a head's result is computed: as training does, or as a text is continued.
-enum class How { kForBackward, kContinued, kContinuedFromHalves };
-constexpr How kAll[] = {How::kForBackward, How::kContinued, How::kContinuedFromHalves};
+enum class How { kForBackward, kContinued, kContinuedFromBytes };
+constexpr How kAll[] = {How::kForBackward, How::kContinued, How::kContinuedFromBytes};
 
-/// A matrix in f16, which has an address even without elements.
-struct Halves {
-  std::vector<uint16_t> values;
-  HalfMat view;
-  explicit Halves(ConstMat m) : values(m.size() + 1), view(values.data(), m.rows, m.cols) {
+/// A matrix in 8 bits.
+struct Bytes {
+  std::vector<int8_t> codes;
+  std::vector<float> scales;
+  ScaledMat view;
+  explicit Bytes(ConstMat m)
+      : codes(m.size()), scales(m.rows), view({codes.data(), m.rows, m.cols}, scales.data()) {
     copy(m, view);
   }
 };
-/// What is left of a matrix in f16.
-void round_to_halves(Matrix& m) {
-  for (float& x : m.values) x = from_f16(to_f16(x));
+/// What is left of a matrix in 8 bits, each head's part of a row by itself.
+void round_to_bytes(Matrix& m, int64_t heads) {
+  const int64_t size = m.cols / heads;
+  for (int64_t head = 0; head < heads; ++head) {
+    const Bytes bytes(m.view().col_range(head * size, size));
+    for (int64_t r = 0; r < m.rows; ++r)
+      for (int64_t i = 0; i < size; ++i)
+        m(r, head * size + i) = bytes.view.scales[r] * bytes.view.codes(r, i);
+  }
 }
 
 void attend(How how, const AttentionHeads& heads, int64_t head, Mat q, Mat k, Mat v, Mat out,
             Mat lse, float* scratch) {
-  const Halves half_k(k), half_v(v);
+  const Bytes k_bytes(k), v_bytes(v);
   for (int64_t block = 0; block * kQueryBlock < q.rows; ++block) {
     if (how == How::kForBackward)
       attention_head(heads, head, block, q, k, v, out, lse, scratch);
     else if (how == How::kContinued)
-      continue_attention_head<float>(heads, head, block, q, k, v, out, lse, scratch);
+      continue_attention_head(heads, head, block, q, k, v, out, lse, scratch);
     else
-      continue_attention_head<uint16_t>(heads, head, block, q, half_k.view, half_v.view, out, lse,
-                                        scratch);
+      continue_attention_head(heads, head, block, q, k_bytes.view, v_bytes.view, out, lse, scratch);
   }
 }
 
@@ -132,7 +138,7 @@ TEST_P(Attention, MatchesDouble) {
       Matrix q = random_matrix(c.queries, kWidth, 1), k = random_matrix(c.keys, kWidth, 2);
       Matrix v = random_matrix(c.keys, kWidth, 3), out(c.queries, kWidth);
       Matrix lse(c.queries, c.heads.heads);
-      for (Matrix* m : {&k, &v}) round_to_halves(*m);
+      for (Matrix* m : {&k, &v}) round_to_bytes(*m, c.heads.heads);
       std::fill(out.values.begin(), out.values.end(), 7.0f);
       std::vector<float> scratch(attention_scratch(c.keys, kWidth));
       const int64_t size = kWidth / c.heads.heads;
@@ -153,13 +159,13 @@ TEST_P(Attention, MatchesDouble) {
 
 // Widths that no register's divides, and what lies behind the last column.
 TEST_P(Attention, AContinuedQueryMatchesDoubleAtOddWidths) {
-  for (How how : {How::kContinued, How::kContinuedFromHalves}) {
+  for (How how : {How::kContinued, How::kContinuedFromBytes}) {
     for (int64_t d : {1, 8, 24, 64, 72, 130}) {
       for (int64_t keys : {1, 2, 7, 100}) {
         for (int64_t window : {0, 3}) {
           Matrix q = random_matrix(1, d, d), k = random_matrix(keys, d, d + 1);
           Matrix v = random_matrix(keys, d, d + 2), out(1, d), lse(1, 1);
-          for (Matrix* m : {&k, &v}) round_to_halves(*m);
+          for (Matrix* m : {&k, &v}) round_to_bytes(*m, 1);
           std::vector<float> scratch(attention_scratch(keys, d));
           const AttentionHeads last{.heads = 1, .query_begin = keys, .window = window};
           attend(how, last, 0, q.view(), k.view(), v.view(), out.view(), lse.view(),
@@ -183,7 +189,7 @@ TEST_P(Attention, AContinuedQueryMatchesDoubleAtOddWidths) {
 }
 
 TEST_P(Attention, AContinuedQueryIsTheSameWithAndWithoutOthers) {
-  for (How how : {How::kContinued, How::kContinuedFromHalves}) {
+  for (How how : {How::kContinued, How::kContinuedFromBytes}) {
     for (const AttentionCase& c : kCases) {
       Matrix q = random_matrix(c.queries, kWidth, 1), k = random_matrix(c.keys, kWidth, 2);
       Matrix v = random_matrix(c.keys, kWidth, 3), lse(c.queries, c.heads.heads);

@@ -55,18 +55,24 @@ struct Memory {
   }
 };
 
-/// Caches of keys and values that have seen some tokens, the same for each of these: in f16, as
+/// Caches of keys and values that have seen some tokens, the same for each of these: in 8 bits, as
 /// coded weights have them.
 struct Caches {
-  std::vector<std::vector<uint16_t>> halves;
+  struct Rows {
+    std::vector<int8_t> codes;
+    std::vector<float> scales;
+    bool operator==(const Rows&) const = default;
+  };
+  std::vector<Rows> rows;
   std::vector<KeyValues> views;
 
-  explicit Caches(int64_t sequences) {
+  explicit Caches(int64_t sequences) : rows(sequences) {
     for (int64_t i = 0; i < sequences; ++i) {
       const Matrix m = random_matrix(2 * kHeads * kCapacity, kD / kHeads, 900 + i);
-      halves.emplace_back(m.values.size());
-      views.push_back({.f32 = {}, .f16 = {halves[i].data(), m.rows, m.cols}});
-      copy(ConstMat(m.values.data(), m.rows, m.cols), views[i].f16);
+      rows[i] = {std::vector<int8_t>(m.values.size()), std::vector<float>(m.rows)};
+      views.push_back(
+          {.f32 = {}, .i8 = {{rows[i].codes.data(), m.rows, m.cols}, rows[i].scales.data()}});
+      copy(ConstMat(m.values.data(), m.rows, m.cols), views[i].i8);
     }
   }
 };
@@ -80,7 +86,7 @@ class Passes {
 
   struct Everything {
     std::vector<Matrix> results;
-    std::vector<std::vector<uint16_t>> caches;
+    std::vector<Caches::Rows> caches;
   };
 
   Everything apart() {
@@ -139,7 +145,7 @@ class Passes {
   Everything everything() {
     Everything all{results_, {}};
     for (const Caches& c : caches_)
-      all.caches.insert(all.caches.end(), c.halves.begin(), c.halves.end());
+      all.caches.insert(all.caches.end(), c.rows.begin(), c.rows.end());
     return all;
   }
 

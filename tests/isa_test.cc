@@ -143,18 +143,20 @@ TEST(Isa, KernelsRunTheLoopsThatWereChosen) {
                               dq.view(), dk.view(), dv.view(), floats.data()))
   EXPECT_EQ(kAvx2RowKernels.blocks, &kAvx2BlockKernels);
   EXPECT_EQ(kAvx512RowKernels.blocks, &kAvx512BlockKernels);
-  const auto continue_from = [&]<class T>(MatrixView<T> keys) {
-    continue_attention_head<T>({.heads = 1, .query_begin = 3}, 0, 0, x.view().row_range(0, 1), keys,
-                               keys, y.view(), lse.view(), floats.data());
+  const auto continue_from = [&](auto keys) {
+    continue_attention_head({.heads = 1, .query_begin = 3}, 0, 0, x.view().row_range(0, 1), keys,
+                            keys, y.view(), lse.view(), floats.data());
   };
   EXPECT_RUNS(softmax, continue_from(x.view()));
   EXPECT_RUNS(dots, continue_from(x.view()));
   EXPECT_RUNS(weighted_sums, continue_from(x.view()));
-  std::vector<uint16_t> memory(32);
-  const HalfMat halves(memory.data(), 4, 8);
-  EXPECT_RUNS(to_halves, copy(x.view(), halves));
-  EXPECT_RUNS(half_dots, continue_from(halves));
-  EXPECT_RUNS(weighted_half_sums, continue_from(halves));
+  std::vector<int8_t> codes(32);
+  std::vector<float> scales(4);
+  const ScaledMat bytes({codes.data(), 4, 8}, scales.data());
+  EXPECT_RUNS(to_bytes, copy(x.view(), bytes));
+  EXPECT_RUNS(byte_dots, continue_from(bytes));
+  EXPECT_RUNS(multiply, continue_from(bytes));
+  EXPECT_RUNS(weighted_byte_sums, continue_from(bytes));
   use_row_kernels(before);
 }
 

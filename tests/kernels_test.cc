@@ -7,7 +7,6 @@
 
 #include "axl/kernels/elementwise.h"
 #include "axl/kernels/fusion.h"
-#include "axl/tensor/half.h"
 #include "isa_testing.h"
 #include "testing.h"
 
@@ -199,25 +198,40 @@ TEST_P(Rope, TurnsBackAndKeepsLengths) {
   EXPECT_LT(relative_error(x.values.data(), before.values.data(), 9 * 12), 1e-6);
 }
 
-TEST_P(Rows, HalvesAreTheNearestAndFinite) {
-  std::vector<float> values = {0.0f,  -0.0f, 65504, 65519,  65520,
-                               -7e4f, 1e-8f, 6e-8f, -3e-5f, 1e30f};
-  values.insert(values.end(), {INFINITY, -INFINITY, NAN, 1.00048828125f, 1.00146484375f});
+// Row 0 is of all magnitudes, row 1 has them but for its largest element, row 2 is zeros.
+TEST_P(Rows, BytesAreTheNearestOfTheirScale) {
+  Matrix x(3, 200);
   Rng rng(1);
-  while (values.size() < 200)
-    values.push_back(static_cast<float>(rng.normal() * std::exp2(double(rng.below(30)) - 20)));
-  for (int64_t n : {1, 7, 8, 16, 31, 200}) {
-    std::vector<uint16_t> halves(n + 1, 0xABCD);
-    copy(ConstMat(values.data(), 1, n), HalfMat(halves.data(), 1, n));
-    for (int64_t i = 0; i < n; ++i) {
-      const float x = std::clamp(values[i], -65504.0f, 65504.0f);
-      if (std::isnan(x))
-        EXPECT_TRUE(std::isnan(from_f16(halves[i])));
-      else
-        EXPECT_EQ(halves[i], to_f16(x)) << x;
-    }
-    EXPECT_EQ(halves[n], 0xABCD);
+  for (int64_t i = 0; i < 200; ++i) {
+    x(0, i) = static_cast<float>(rng.normal() * std::exp2(double(rng.below(40)) - 20));
+    x(1, i) = static_cast<float>(rng.normal());
   }
+  x(1, 0) = -1e30f;
+  for (int64_t n : {1, 7, 8, 16, 31, 200}) {
+    std::vector<int8_t> codes(3 * (n + 1), 77);
+    std::vector<float> scales(3);
+    copy(x.view().col_range(0, n), ScaledMat({codes.data(), 3, n, n + 1}, scales.data()));
+    for (int64_t r = 0; r < 3; ++r) {
+      double top = 0;
+      for (int64_t i = 0; i < n; ++i) top = std::max(top, std::abs(double(x(r, i))));
+      EXPECT_FLOAT_EQ(scales[r], static_cast<float>(top / 127));
+      for (int64_t i = 0; i < n; ++i)
+        EXPECT_NEAR(double(scales[r]) * codes[r * (n + 1) + i], x(r, i), 0.5001 * top / 127);
+      EXPECT_EQ(codes[r * (n + 1) + n], 77) << "behind the row";
+    }
+  }
+}
+
+TEST_P(Rows, BytesOfWhatIsNotFiniteAreNaN) {
+  for (const float bad : {INFINITY, -INFINITY, NAN})
+    for (const int64_t place : {0, 5, 17}) {
+      Matrix x(1, 18);
+      x(0, place) = bad;
+      std::vector<int8_t> codes(18);
+      float scale = 0;
+      copy(x.view(), ScaledMat({codes.data(), 1, 18}, &scale));
+      EXPECT_TRUE(std::isnan(scale)) << bad << " " << place;
+    }
 }
 
 TEST_P(Rows, ScatterIsTheTransposeOfGather) {

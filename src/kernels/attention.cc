@@ -56,21 +56,28 @@ constexpr int64_t kQueryTile = 4;
 void dots(Rows q, ConstMat k, float scale, Mat scores) {
   row_kernels().dots(q, {k.data, k.stride, k.rows}, k.cols, scale, scores.data, scores.stride);
 }
-void dots(Rows q, ConstHalfMat k, float scale, Mat scores) {
-  row_kernels().half_dots(q, {k.data, k.stride, k.rows}, k.cols, scale, scores.data, scores.stride);
+void dots(Rows q, ConstScaledMat k, float scale, Mat scores) {
+  row_kernels().byte_dots(q, {k.codes.data, k.codes.stride, k.rows}, k.cols, scale, scores.data,
+                          scores.stride);
+  for (int64_t i = 0; i < scores.rows; ++i) row_kernels().multiply(k.scales, scores.row(i), k.rows);
 }
-void weighted_sums(Rows p, ConstMat v, Mat out) {
-  row_kernels().weighted_sums(p, {v.data, v.stride, v.rows}, v.cols, out.data, out.stride);
+
+// out = p · v; p may be overwritten.
+Rows rows_of(Mat p) { return {p.data, p.stride, p.rows}; }
+void weighted_sums(Mat p, ConstMat v, Mat out) {
+  row_kernels().weighted_sums(rows_of(p), {v.data, v.stride, v.rows}, v.cols, out.data, out.stride);
 }
-void weighted_sums(Rows p, ConstHalfMat v, Mat out) {
-  row_kernels().weighted_half_sums(p, {v.data, v.stride, v.rows}, v.cols, out.data, out.stride);
+void weighted_sums(Mat p, ConstScaledMat v, Mat out) {
+  for (int64_t i = 0; i < p.rows; ++i) row_kernels().multiply(v.scales, p.row(i), v.rows);
+  row_kernels().weighted_byte_sums(rows_of(p), {v.codes.data, v.codes.stride, v.rows}, v.cols,
+                                   out.data, out.stride);
 }
 
 // Queries [first_query, first_query + q.rows) of one head. No library is asked: it would first make
 // code for its kernels, which takes longer than reading a prompt.
-template <class T>
-void continue_tile(const AttentionHeads& a, int64_t first_query, ConstMat q, MatrixView<const T> k,
-                   MatrixView<const T> v, Mat out, Mat lse, float* scratch) {
+template <class KeyRows>
+void continue_tile(const AttentionHeads& a, int64_t first_query, ConstMat q, KeyRows k, KeyRows v,
+                   Mat out, Mat lse, float* scratch) {
   const KeyRange range(a, first_query, q.rows, k.rows);
   const int64_t odd = range.begin % 2;  // sums pair even rows with odd ones
   const int64_t begin = range.begin - odd, keys = range.count + odd;
@@ -82,7 +89,20 @@ void continue_tile(const AttentionHeads& a, int64_t first_query, ConstMat q, Mat
     lse(i, 0) = visible.end > 0 ? softmax_row(scores.row(i), visible, keys) : 0.0f;
     if (visible.end <= 0) std::fill_n(scores.row(i), keys, 0.0f);
   }
-  weighted_sums({scores.data, keys, q.rows}, v.row_range(begin, keys), out);
+  weighted_sums(scores, v.row_range(begin, keys), out);
+}
+
+template <class KeyRows>
+void continue_block(const AttentionHeads& a, int64_t head, int64_t block, ConstMat q, KeyRows k,
+                    KeyRows v, Mat out, Mat lse, float* scratch) {
+  const ConstMat qh = head_columns(q, head, a.heads);
+  const Mat oh = head_columns(out, head, a.heads);
+  const int64_t end = std::min((block + 1) * kQueryBlock, q.rows);
+  for (int64_t i = block * kQueryBlock; i < end; i += kQueryTile) {
+    const int64_t queries = std::min(kQueryTile, end - i);
+    continue_tile(a, i, qh.row_range(i, queries), k, v, oh.row_range(i, queries),
+                  lse.row_range(i, queries).col_range(head, 1), scratch);
+  }
 }
 
 // C = op(A) · B, or C += ….
@@ -232,23 +252,14 @@ void attention_head(const AttentionHeads& a, int64_t head, int64_t block, ConstM
   }
 }
 
-template <class T>
 void continue_attention_head(const AttentionHeads& a, int64_t head, int64_t block, ConstMat q,
-                             MatrixView<const T> k, MatrixView<const T> v, Mat out, Mat lse,
-                             float* scratch) {
-  const ConstMat qh = head_columns(q, head, a.heads);
-  const Mat oh = head_columns(out, head, a.heads);
-  const int64_t end = std::min((block + 1) * kQueryBlock, q.rows);
-  for (int64_t i = block * kQueryBlock; i < end; i += kQueryTile) {
-    const int64_t queries = std::min(kQueryTile, end - i);
-    continue_tile(a, i, qh.row_range(i, queries), k, v, oh.row_range(i, queries),
-                  lse.row_range(i, queries).col_range(head, 1), scratch);
-  }
+                             ConstMat k, ConstMat v, Mat out, Mat lse, float* scratch) {
+  continue_block(a, head, block, q, k, v, out, lse, scratch);
 }
-template void continue_attention_head(const AttentionHeads&, int64_t, int64_t, ConstMat, ConstMat,
-                                      ConstMat, Mat, Mat, float*);
-template void continue_attention_head(const AttentionHeads&, int64_t, int64_t, ConstMat,
-                                      ConstHalfMat, ConstHalfMat, Mat, Mat, float*);
+void continue_attention_head(const AttentionHeads& a, int64_t head, int64_t block, ConstMat q,
+                             ConstScaledMat k, ConstScaledMat v, Mat out, Mat lse, float* scratch) {
+  continue_block(a, head, block, q, k, v, out, lse, scratch);
+}
 
 void attention_head_backward(const AttentionHeads& a, int64_t head, ConstMat q, ConstMat k,
                              ConstMat v, ConstMat lse, ConstMat d_out, Mat dq, Mat dk, Mat dv,

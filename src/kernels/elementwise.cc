@@ -30,11 +30,12 @@ void copy(ConstMat from, Mat to) {
   });
 }
 
-void copy(ConstMat from, HalfMat to) {
+void copy(ConstMat from, ScaledMat to) {
   AXL_CHECK(from.rows == to.rows && from.cols == to.cols);
   const RowKernels& kernels = row_kernels();
   for_row_blocks(from.rows, [&](int64_t, int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) kernels.to_halves(from.row(r), to.row(r), from.cols);
+    for (int64_t r = begin; r < end; ++r)
+      to.scales[r] = kernels.to_bytes(from.row(r), to.codes.row(r), from.cols);
   });
 }
 

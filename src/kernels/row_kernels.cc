@@ -223,18 +223,28 @@ void weighted_sums(Rows p, RowsOf<T> y, int64_t d, float* out, int64_t out_strid
                                    out_stride);
 }
 
-void to_halves(const float* x, uint16_t* y, int64_t n) {
-  constexpr float kLargest = 65504;
-  const auto limited = [](Vector v) {  // comparisons are false for NaN
-    v = v > kLargest ? Vector{} + kLargest : v;
-    return v < -kLargest ? Vector{} - kLargest : v;
-  };
+float to_bytes(const float* x, int8_t* y, int64_t n) {
+  float top = 0, poison = 0;
+#pragma omp simd reduction(max : top) reduction(+ : poison)
+  for (int64_t i = 0; i < n; ++i) {
+    const float magnitude = __builtin_fabsf(x[i]);
+    top = magnitude > top ? magnitude : top;
+    poison += x[i] * 0.0f;
+  }
+  const float inverse = top > 0 ? 127.0f / top : 0.0f;
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) store_halves(limited(load(x + i)), y + i);
-  if (i == n) return;
-  uint16_t last[kLanes];
-  store_halves(limited(load_some(x + i, n - i)), last);
-  for (int64_t k = 0; i + k < n; ++k) y[i + k] = last[k];
+  for (; i + kLanes <= n; i += kLanes) store_bytes(load(x + i) * inverse, y + i);
+  if (i < n) {
+    int8_t last[kLanes];
+    store_bytes(load_some(x + i, n - i) * inverse, last);
+    for (int64_t k = 0; i + k < n; ++k) y[i + k] = last[k];
+  }
+  return top / 127.0f + poison;
+}
+
+void multiply(const float* x, float* y, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] *= x[i];
 }
 
 // ---- Exponentials -------------------------------------------------------------------------------
@@ -347,10 +357,11 @@ const RowKernels AXL_ROW_KERNELS = {
     .add_scaled = add_scaled,
     .dot = dot,
     .dots = dots<float>,
-    .half_dots = dots<uint16_t>,
+    .byte_dots = dots<int8_t>,
     .weighted_sums = weighted_sums<float>,
-    .weighted_half_sums = weighted_sums<uint16_t>,
-    .to_halves = to_halves,
+    .weighted_byte_sums = weighted_sums<int8_t>,
+    .to_bytes = to_bytes,
+    .multiply = multiply,
     .sum_of_squares = sum_of_squares,
     .scaled_exp = scaled_exp,
     .log_sum_exp = log_sum_exp,

@@ -10,14 +10,14 @@
 /// other CPUs.
 namespace axl {
 
-/// Rows of floats or of halves (uint16_t), `stride` apart.
+/// Rows of floats or of bytes, `stride` apart.
 template <class T>
 struct RowsOf {
   const T* data;
   int64_t stride, rows;
 };
 using Rows = RowsOf<float>;
-using HalfRows = RowsOf<uint16_t>;
+using ByteRows = RowsOf<int8_t>;
 
 struct RowKernels {
   const char* isa;  ///< what the functions were compiled for, said by the compiler's own macros
@@ -33,12 +33,15 @@ struct RowKernels {
   /// out[i][j] = scale · x_i·y_j of rows of d floats. Each is summed in the same order, whatever
   /// rows come with it.
   void (*dots)(Rows x, Rows y, int64_t d, float scale, float* out, int64_t out_stride);
-  void (*half_dots)(Rows x, HalfRows y, int64_t d, float scale, float* out, int64_t out_stride);
+  void (*byte_dots)(Rows x, ByteRows y, int64_t d, float scale, float* out, int64_t out_stride);
   /// out_i = Σ_j p[i][j] · y_j for rows y_j of d floats; summed likewise.
   void (*weighted_sums)(Rows p, Rows y, int64_t d, float* out, int64_t out_stride);
-  void (*weighted_half_sums)(Rows p, HalfRows y, int64_t d, float* out, int64_t out_stride);
-  /// y = x, rounded to the nearest half, at most ±65504; NaN stays NaN.
-  void (*to_halves)(const float* x, uint16_t* y, int64_t n);
+  void (*weighted_byte_sums)(Rows p, ByteRows y, int64_t d, float* out, int64_t out_stride);
+  /// y = x / s, rounded to the nearest integer, the largest magnitude to 127. Returns s, which is
+  /// NaN where x has a NaN or an infinity.
+  float (*to_bytes)(const float* x, int8_t* y, int64_t n);
+  /// y = y · x.
+  void (*multiply)(const float* x, float* y, int64_t n);
   /// Σ x², in double.
   double (*sum_of_squares)(const float* x, int64_t n);
 

@@ -51,30 +51,26 @@ inline Vector multiply_add(Vector a, Vector b, Vector c) {
 #endif
 }
 
-constexpr int kToNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-
 // "Some" are the first lanes of a register, fewer than all; the others are 0, or stay.
 #if AXL_LANES == 16
-inline Vector load(const uint16_t* halves) {
-  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(halves)));
-}
 inline __mmask16 first_lanes(int64_t count) { return static_cast<__mmask16>((1 << count) - 1); }
 inline Vector load_some(const float* p, int64_t count) {
   return _mm512_maskz_loadu_ps(first_lanes(count), p);
 }
-inline Vector load_some(const uint16_t* halves, int64_t count) {
-  return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first_lanes(count), halves));
+inline Vector load(const int8_t* bytes) {
+  return _mm512_cvtepi32_ps(
+      _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes))));
+}
+inline Vector load_some(const int8_t* bytes, int64_t count) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(first_lanes(count), bytes)));
 }
 inline void store_some(Vector v, float* p, int64_t count) {
   _mm512_mask_storeu_ps(p, first_lanes(count), v);
 }
-inline void store_halves(Vector v, uint16_t* p) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, kToNearest));
+inline void store_bytes(Vector v, int8_t* p) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(v)));
 }
 #else
-inline Vector load(const uint16_t* halves) {
-  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(halves)));
-}
 inline __m256i first_lanes(int64_t count) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)),
                             _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
@@ -82,16 +78,22 @@ inline __m256i first_lanes(int64_t count) {
 inline Vector load_some(const float* p, int64_t count) {
   return _mm256_maskload_ps(p, first_lanes(count));
 }
-inline Vector load_some(const uint16_t* halves, int64_t count) {
-  uint16_t some[kLanes] = {};
-  for (int64_t i = 0; i < count; ++i) some[i] = halves[i];
+inline Vector load(const int8_t* bytes) {
+  return _mm256_cvtepi32_ps(
+      _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes))));
+}
+inline Vector load_some(const int8_t* bytes, int64_t count) {
+  int8_t some[kLanes] = {};
+  for (int64_t i = 0; i < count; ++i) some[i] = bytes[i];
   return load(some);
 }
 inline void store_some(Vector v, float* p, int64_t count) {
   _mm256_maskstore_ps(p, first_lanes(count), v);
 }
-inline void store_halves(Vector v, uint16_t* p) {
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v, kToNearest));
+inline void store_bytes(Vector v, int8_t* p) {
+  const __m256i n = _mm256_cvtps_epi32(v);
+  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(n), _mm256_extracti128_si256(n, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
 }
 #endif
 

@@ -12,6 +12,15 @@ namespace {
 // Tokens of a coarser scale that end among `rows` bytes of one sequence, at most.
 int64_t coarse_rows(int64_t rows, int64_t factor) { return (rows + factor - 1) / factor; }
 
+KeyValues room_for_keys(Arena& arena, const Weights& weights, int64_t rows, int64_t width) {
+  KeyValues room;
+  if (weights.in_blocks)
+    room.i8 = arena.scaled_matrix(rows, width);
+  else
+    room.f32 = arena.matrix(rows, width);
+  return room;
+}
+
 }  // namespace
 
 template <class Visit>
@@ -42,10 +51,8 @@ Cache::Cache(Arena& arena, const Weights& weights, int64_t heads, int64_t sequen
                    for (int64_t i = 0; i < sequences; ++i)
                      if constexpr (std::is_same_v<Place, Mat>)
                        place.push_back(arena.matrix(tokens, width));
-                     else if (weights.are_coded)
-                       place.push_back({.f32 = {}, .f16 = arena.half_matrix(rows, width)});
                      else
-                       place.push_back({.f32 = arena.matrix(rows, width), .f16 = {}});
+                       place.push_back(room_for_keys(arena, weights, rows, width));
                  });
 }
 
@@ -63,13 +70,15 @@ Cache Cache::select(const Weights& weights, std::span<const int64_t> sequences) 
 
 namespace {
 
-void copy(ConstHalfMat from, HalfMat to) {
-  for (int64_t r = 0; r < from.rows; ++r) std::copy_n(from.row(r), from.cols, to.row(r));
+void copy(ConstScaledMat from, ScaledMat to) {
+  for (int64_t r = 0; r < from.rows; ++r)
+    std::copy_n(from.codes.row(r), from.cols, to.codes.row(r));
+  std::copy_n(from.scales, from.rows, to.scales);
 }
 
 // The first `count` rows of each of `parts` equal parts.
-template <class T>
-void copy_first_rows(MatrixView<T> from, MatrixView<T> to, int64_t parts, int64_t count) {
+template <class Rows>
+void copy_first_rows(Rows from, Rows to, int64_t parts, int64_t count) {
   const int64_t capacity = from.rows / parts;
   for (int64_t part = 0; part < parts; ++part)
     copy(from.row_range(part * capacity, count), to.row_range(part * capacity, count));
@@ -79,7 +88,7 @@ void copy_first_tokens(const Mat& from, const Mat& to, int64_t, int64_t count) {
   copy_first_rows(from, to, 1, count);
 }
 void copy_first_tokens(const KeyValues& from, const KeyValues& to, int64_t heads, int64_t count) {
-  if (from.f16.data) return copy_first_rows(from.f16, to.f16, 2 * heads, count);
+  if (from.i8.scales) return copy_first_rows(from.i8, to.i8, 2 * heads, count);
   copy_first_rows(from.f32, to.f32, 2 * heads, count);
 }
 

@@ -31,7 +31,7 @@ AttentionHeads heads_of(const AttentionPlan& plan, const Segment& queries, Preci
 /// body(rows) for the matrix that a cache has its rows in.
 template <class Body>
 void with_rows(const KeyValues& cache, const Body& body) {
-  if (cache.f16.data) return body(cache.f16);
+  if (cache.i8.scales) return body(cache.i8);
   body(cache.f32);
 }
 
@@ -61,13 +61,13 @@ void attend_block(const AttentionPlan& plan, int64_t sequence, int64_t head, int
 void attend_block(const AttentionPlan& plan, int64_t sequence, int64_t head, int64_t block,
                   ConstMat q, const KeyValues& cache, Mat out, Mat lse, const Scratch& scratch) {
   const Segment s = plan.query(sequence), t = plan.key(sequence);
-  with_rows(cache, [&]<class T>(MatrixView<T> rows) {
+  with_rows(cache, [&](auto rows) {
     const int64_t capacity = rows.rows / (2 * plan.heads);
-    continue_attention_head<T>(
-        heads_of(plan, s, scratch.precision), head, block, q.row_range(s.row, s.count),
-        rows.row_range(head * capacity, t.end()),
-        rows.row_range((plan.heads + head) * capacity, t.end()), out.row_range(s.row, s.count),
-        lse.row_range(s.row, s.count), scratch.attention.row(thread_index()));
+    continue_attention_head(heads_of(plan, s, scratch.precision), head, block,
+                            q.row_range(s.row, s.count), rows.row_range(head * capacity, t.end()),
+                            rows.row_range((plan.heads + head) * capacity, t.end()),
+                            out.row_range(s.row, s.count), lse.row_range(s.row, s.count),
+                            scratch.attention.row(thread_index()));
   });
 }
 

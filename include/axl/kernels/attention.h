@@ -43,13 +43,12 @@ int64_t attention_scratch(int64_t keys, int64_t head_size);
 void attention_head(const AttentionHeads& a, int64_t head, int64_t block, ConstMat q, ConstMat k,
                     ConstMat v, Mat out, Mat lse, float* scratch);
 
-/// The same of a text that is continued, which nothing goes backward through: products are f32,
-/// keys and values f32 or f16. A query's result is the same, bit for bit, whichever others come
-/// with it.
-template <class T>
+/// The same of a text that is continued, which nothing goes backward through: products are f32. A
+/// query's result is the same, bit for bit, whichever others come with it.
 void continue_attention_head(const AttentionHeads& a, int64_t head, int64_t block, ConstMat q,
-                             MatrixView<const T> k, MatrixView<const T> v, Mat out, Mat lse,
-                             float* scratch);
+                             ConstMat k, ConstMat v, Mat out, Mat lse, float* scratch);
+void continue_attention_head(const AttentionHeads& a, int64_t head, int64_t block, ConstMat q,
+                             ConstScaledMat k, ConstScaledMat v, Mat out, Mat lse, float* scratch);
 
 /// All queries of one head on the calling thread: assigns that head's columns of dq, dk and dv from
 /// d_out and the forward pass's lse.

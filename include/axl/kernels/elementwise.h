@@ -17,8 +17,9 @@ void fill(Mat x, float value);
 /// The n floats from x on become 0.
 void set_zero(float* x, int64_t n);
 void copy(ConstMat from, Mat to);
-/// Rounded to the nearest half; what is too large for one becomes the largest, ±65504. NaN stays.
-void copy(ConstMat from, HalfMat to);
+/// Rounded to the nearest of 255 values, the largest magnitude of a row to ±127 times its scale. A
+/// row with a NaN or an infinity becomes NaN.
+void copy(ConstMat from, ScaledMat to);
 /// y += x.
 void add(ConstMat x, Mat y);
 /// Σ x², in double.

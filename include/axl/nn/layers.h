@@ -135,7 +135,7 @@ struct AttentionPlan {
 /// rows (H + h) · T on, of [2H · T, D / H] with room for T tokens.
 struct KeyValues {
   Mat f32;
-  HalfMat f16;  ///< or this: half to read, and as exact as weights of 16 bits or less
+  ScaledMat i8;  ///< or this: a quarter to read, and as exact as what coded weights multiply
 };
 
 /// The projections of multi-head attention, [D, D] each, adjacent in memory in this order, so that

@@ -38,8 +38,9 @@ class Arena {
   Mat matrix(int64_t rows, int64_t cols) {
     return {static_cast<float*>(allocate(sizeof(float) * rows * cols)), rows, cols};
   }
-  HalfMat half_matrix(int64_t rows, int64_t cols) {
-    return {static_cast<uint16_t*>(allocate(sizeof(uint16_t) * rows * cols)), rows, cols};
+  ScaledMat scaled_matrix(int64_t rows, int64_t cols) {
+    const MatrixView<int8_t> codes(static_cast<int8_t*>(allocate(rows * cols)), rows, cols);
+    return {codes, static_cast<float*>(allocate(sizeof(float) * rows))};
   }
   size_t used() const { return used_; }
 

@@ -46,8 +46,25 @@ struct MatrixView {
 
 using Mat = MatrixView<float>;
 using ConstMat = MatrixView<const float>;
-/// Of IEEE 754 halves.
-using HalfMat = MatrixView<uint16_t>;
-using ConstHalfMat = MatrixView<const uint16_t>;
+
+/// Rows of 8 bits: element j of row i is scales[i] · codes(i, j), codes from −127 to 127.
+template <class Code, class Scale>
+struct ScaledView {
+  MatrixView<Code> codes;
+  Scale* scales = nullptr;
+  int64_t rows = 0, cols = 0;
+
+  ScaledView() = default;
+  ScaledView(MatrixView<Code> codes, Scale* scales)
+      : codes(codes), scales(scales), rows(codes.rows), cols(codes.cols) {}
+  template <class OtherCode, class OtherScale>
+  ScaledView(const ScaledView<OtherCode, OtherScale>& o) : ScaledView(o.codes, o.scales) {}
+
+  ScaledView row_range(int64_t begin, int64_t count) const {
+    return {codes.row_range(begin, count), scales + begin};
+  }
+};
+using ScaledMat = ScaledView<int8_t, float>;
+using ConstScaledMat = ScaledView<const int8_t, const float>;
 
 }  // namespace axl
