@@ -62,8 +62,9 @@ void dots(Rows q, ConstScaledMat k, float scale, Mat scores) {
   for (int64_t i = 0; i < scores.rows; ++i) row_kernels().multiply(k.scales, scores.row(i), k.rows);
 }
 
-// out = p · v; p may be overwritten.
-Rows rows_of(Mat p) { return {p.data, p.stride, p.rows}; }
+Rows rows_of(Mat x) { return {x.data, x.stride, x.rows}; }
+
+// out = p · v. p may be overwritten.
 void weighted_sums(Mat p, ConstMat v, Mat out) {
   row_kernels().weighted_sums(rows_of(p), {v.data, v.stride, v.rows}, v.cols, out.data, out.stride);
 }

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 #include "axl/kernels/packed_gemm.h"
 
@@ -31,11 +32,13 @@ struct AskedRows {
 /// memory and from L3 (Cascade Lake, axl_micro to axl_300m, every type of weights). AMD's do better
 /// alone until arithmetic slows the reading down. One Zen 4 core reads q4_k with one row from
 /// memory at 20 to 25 GB/s when asked and at 28 to 30, as fast as floats, when not, q8_0 with three
-/// rows at 20 and 29; q4_k and q6_k with eight gain a fifth by asking. On Zen 5 one row of q4_k
-/// gains a seventh, eight rows a quarter, and one of q8_0 nothing.
+/// rows at 20 and 29; q4_k and q6_k with eight gain a fifth by asking, and a pass of axl_300m in
+/// q8_0 with six loses a tenth. On Zen 5 one row of q4_k gains a seventh, eight rows a quarter, and
+/// one of q8_0 nothing. (AMD's family 19h are Zen 3 and 4.)
 AskedRows asked_rows() {
+  constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
   static const AskedRows rows = __builtin_cpu_is("intel")       ? AskedRows{1, 1}
-                                : __builtin_cpu_is("amdfam19h") ? AskedRows{6, 4}  // Zen 3 and 4
+                                : __builtin_cpu_is("amdfam19h") ? AskedRows{kNever, 5}
                                                                 : AskedRows{2, 1};
   return rows;
 }
