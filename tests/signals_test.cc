@@ -30,7 +30,7 @@ void wait_for_stop_signal() {
 }
 
 TEST(Signals, TheFirstIsRememberedAndTheSecondEndsTheProgram) {
-  for (const int signal : {SIGINT, SIGTERM}) {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     const int first = status_of_child([signal] {
       catch_stop_signals();
       if (stop_signal() != 0) return 1;
@@ -86,10 +86,23 @@ TEST(Signals, IgnoresWhatWasIgnored) {
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 4);
 }
 
+// As nohup wants it.
+TEST(Signals, AClosedTerminalStopsNothingThatIgnoresIt) {
+  const int status = status_of_child([] {
+    signal(SIGHUP, SIG_IGN);
+    catch_stop_signals();
+    send_to_itself(SIGHUP);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    return stop_signal() == 0 ? 5 : 1;
+  });
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 5);
+}
+
 bool is_kept_from_stop_signals() {
   sigset_t blocked;
   pthread_sigmask(SIG_BLOCK, nullptr, &blocked);
-  return sigismember(&blocked, SIGINT) == 1 && sigismember(&blocked, SIGTERM) == 1;
+  return sigismember(&blocked, SIGINT) == 1 && sigismember(&blocked, SIGTERM) == 1 &&
+         sigismember(&blocked, SIGHUP) == 1;
 }
 
 // oneDNN's products do not stand it.

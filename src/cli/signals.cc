@@ -21,11 +21,18 @@ std::atomic<bool> caught{false};  // the command looks at stop_signal()
 std::atomic<int> received{0};
 std::atomic<pid_t> watched{0};  // the process that has a thread for them: a fork has none
 
+/// Whoever starts a program with nohup has it ignore that its terminal goes away.
+bool is_ignored(int signal) {
+  struct sigaction action {};
+  return sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
 sigset_t stop_signals() {
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGINT);
   sigaddset(&set, SIGTERM);
+  if (!is_ignored(SIGHUP)) sigaddset(&set, SIGHUP);
   return set;
 }
 

@@ -2,14 +2,15 @@
 
 namespace axl {
 
-/// SIGINT and SIGTERM, requests to stop. They come to a thread of their own and never interrupt
-/// another, which a product does not stand (axl/kernels/gemm.h).
+/// SIGINT, SIGTERM and SIGHUP, which comes when the terminal is closed: requests to stop. They come
+/// to a thread of their own and never interrupt another, which a product does not stand
+/// (axl/kernels/gemm.h). SIGHUP is ignored where it was when the program began.
 
-/// Until catch_stop_signals(), either ends the program. Threads that began before this call can
+/// Until catch_stop_signals(), any of them ends the program. Threads that began before this call can
 /// still be interrupted, so it comes first.
 void watch_stop_signals();
 
-/// From now on the first SIGINT or SIGTERM only makes stop_signal() return its number: the command
+/// From now on the first of them only makes stop_signal() return its number: the command
 /// saves its work and returns. A second one, 0.2 s later or more, ends the program at once. Only
 /// commands that look at stop_signal() call this.
 void catch_stop_signals();
@@ -18,7 +19,7 @@ void catch_stop_signals();
 /// program ends as from a command that was not interrupted.
 void obey_stop_signal();
 
-/// SIGINT, SIGTERM, or 0 while neither has come.
+/// The number of the one that has come, or 0.
 int stop_signal();
 
 }  // namespace axl
