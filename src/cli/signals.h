@@ -6,13 +6,13 @@ namespace axl {
 /// to a thread of their own and never interrupt another, which a product does not stand
 /// (axl/kernels/gemm.h). SIGHUP is ignored where it was when the program began.
 
-/// Until catch_stop_signals(), any of them ends the program. Threads that began before this call can
-/// still be interrupted, so it comes first.
+/// Until catch_stop_signals(), any of them ends the program. Threads that began before this call
+/// can still be interrupted, so it comes first.
 void watch_stop_signals();
 
-/// From now on the first of them only makes stop_signal() return its number: the command
-/// saves its work and returns. A second one, 0.2 s later or more, ends the program at once. Only
-/// commands that look at stop_signal() call this.
+/// From now on the first of them only makes stop_signal() return its number: the command saves its
+/// work and returns. A second one, 0.2 s later or more, ends the program at once. Only commands
+/// that look at stop_signal() call this.
 void catch_stop_signals();
 
 /// The command has done all that the signal asked for: stop_signal() is 0 again, so that the

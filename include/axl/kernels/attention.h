@@ -43,8 +43,9 @@ int64_t attention_scratch(int64_t keys, int64_t head_size);
 void attention_head(const AttentionHeads& a, int64_t head, int64_t block, ConstMat q, ConstMat k,
                     ConstMat v, Mat out, Mat lse, float* scratch);
 
-/// The same of a text that is continued, which nothing goes backward through: products are f32. A
-/// query's result is the same, bit for bit, whichever others come with it.
+/// The same of a text that is continued, which nothing goes backward through: products are f32,
+/// keys and values f32 or in 8 bits. A query's result is the same, bit for bit, whichever others
+/// come with it.
 void continue_attention_head(const AttentionHeads& a, int64_t head, int64_t block, ConstMat q,
                              ConstMat k, ConstMat v, Mat out, Mat lse, float* scratch);
 void continue_attention_head(const AttentionHeads& a, int64_t head, int64_t block, ConstMat q,
