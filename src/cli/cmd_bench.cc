@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cmath>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -76,17 +77,29 @@ const char* gemm_maker(Precision precision) {
   return precision == Precision::kBf16 ? "axl" : gemm_backend();
 }
 
-/// Bytes per second at which all threads together read `bytes` of memory again and again: a cache's
-/// speed where they fit into one.
-double read_bandwidth(int64_t bytes, double seconds) {
-  const int64_t columns = 4096, rows = std::max<int64_t>(1, bytes / (4 * columns));
-  Buffer memory(sizeof(float) * columns * (rows + 1) + sizeof(float) * rows);
-  const Mat w(memory.floats(), rows, columns), x(w.data + rows * columns, 1, columns);
-  const Mat y(x.data + columns, 1, rows);
-  std::fill_n(memory.floats(), columns * (rows + 1), 1.0f);
-  return 4.0 * rows * columns /
-         best_seconds(seconds, [&] { gemm(Trans::kNo, x, Trans::kYes, w, y, Write::kAssign); });
-}
+/// How fast all threads together read `bytes` of memory again and again, as fast as a cache where
+/// they fit into one.
+class BandwidthMeter {
+ public:
+  explicit BandwidthMeter(int64_t bytes)
+      : rows_(std::max<int64_t>(1, bytes / (4 * kColumns))),
+        memory_(sizeof(float) * (kColumns * (rows_ + 1) + rows_)) {
+    std::fill_n(memory_.floats(), kColumns * (rows_ + 1), 1.0f);
+  }
+
+  /// Bytes per second.
+  double measure(double seconds) const {
+    const Mat w(memory_.floats(), rows_, kColumns), x(w.data + w.size(), 1, kColumns);
+    const Mat y(x.data + kColumns, 1, rows_);
+    return 4.0 * w.size() /
+           best_seconds(seconds, [&] { gemm(Trans::kNo, x, Trans::kYes, w, y, Write::kAssign); });
+  }
+
+ private:
+  static constexpr int64_t kColumns = 4096;
+  int64_t rows_;
+  Buffer memory_;
+};
 
 int64_t peak_rss_bytes() {
   rusage usage{};
@@ -226,22 +239,28 @@ Json bench_given_text(const Model& model, std::span<const int32_t> tokens, int64
           {"kernels", kernel_isa()}};
 }
 
+/// Generates, and after each second of it measures the bandwidth: what else the machine does slows
+/// both down.
 Json bench_generate(const Model& model, double seconds) {
+  const double weight_bytes = decoding_bytes_per_byte(model.weights());
+  const BandwidthMeter meter(static_cast<int64_t>(weight_bytes));
   Session session(model);
-  std::vector<double> times;
+  std::vector<double> times, bandwidths;
+  double all = 0;
   int32_t next = 'a';
   session.append(std::vector<int32_t>{kBos});
-  const Clock::time_point begin = Clock::now();
-  while (seconds_since(begin) < seconds || times.size() < 8) {
+  while (all < seconds || times.size() < 8) {
     const Clock::time_point start = Clock::now();
     const auto logits = session.append({&next, 1});
     next = static_cast<int32_t>(std::max_element(logits.begin(), logits.begin() + 256) -
                                 logits.begin());
     times.push_back(seconds_since(start));
+    all += times.back();
+    if (all >= static_cast<double>(bandwidths.size() + 1)) bandwidths.push_back(meter.measure(0.2));
   }
-  const double all = seconds_since(begin);
-  const double weight_bytes = decoding_bytes_per_byte(model.weights());
-  const double bandwidth = read_bandwidth(static_cast<int64_t>(weight_bytes), 1.0);
+  if (bandwidths.empty()) bandwidths.push_back(meter.measure(0.2));
+  const double bandwidth =
+      std::accumulate(bandwidths.begin(), bandwidths.end(), 0.0) / std::ssize(bandwidths);
   return {{"bytes_per_s", times.size() / all},
           {"ms_per_byte_p50", 1e3 * percentile(times, 0.5)},
           {"ms_per_byte_p99", 1e3 * percentile(times, 0.99)},
