@@ -85,13 +85,15 @@ const AttentionCase kCases[] = {
 enum class How { kForBackward, kContinued, kContinuedFromBytes };
 constexpr How kAll[] = {How::kForBackward, How::kContinued, How::kContinuedFromBytes};
 
-/// A matrix in 8 bits.
+/// A matrix in 8 bits, which has an address even without elements.
 struct Bytes {
   std::vector<int8_t> codes;
   std::vector<float> scales;
   ScaledMat view;
   explicit Bytes(ConstMat m)
-      : codes(m.size()), scales(m.rows), view({codes.data(), m.rows, m.cols}, scales.data()) {
+      : codes(m.size() + 1),
+        scales(m.rows + 1),
+        view({codes.data(), m.rows, m.cols}, scales.data()) {
     copy(m, view);
   }
 };
