@@ -14,7 +14,7 @@ int64_t coarse_rows(int64_t rows, int64_t factor) { return (rows + factor - 1) /
 
 KeyValues room_for_keys(Arena& arena, const Weights& weights, int64_t rows, int64_t width) {
   KeyValues room;
-  if (weights.in_blocks)
+  if (weights.are_coded)
     room.i8 = arena.scaled_matrix(rows, width);
   else
     room.f32 = arena.matrix(rows, width);

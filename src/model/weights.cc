@@ -66,9 +66,7 @@ void Weights::bind(std::span<const PackedMatrix> parameters) {
       m.data = const_cast<float*>(reinterpret_cast<const float*>(p.data));
     else
       m.packed[0] = p;
-    if (role != Role::kMatrix && role != Role::kResidualOutput) return;
-    are_coded &= m.is_packed();
-    in_blocks |= m.is_packed() && element_format(p.type).elements > 1;
+    if (role == Role::kMatrix || role == Role::kResidualOutput) are_coded &= m.is_packed();
   });
 }
 

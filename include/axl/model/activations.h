@@ -12,7 +12,7 @@ namespace axl {
 
 /// What a decoding session keeps of the tokens it has seen. Each place holds one matrix per
 /// sequence, with a row per token of its scale; keys and values as KeyValues has them, in 8 bits
-/// where weights are coded in blocks.
+/// where weights are coded.
 struct Cache {
   using PerSequence = std::vector<Mat>;
   using KeysPerSequence = std::vector<KeyValues>;

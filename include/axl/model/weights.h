@@ -35,7 +35,6 @@ struct Weights {
   RmsNorm out_norm;
   Linear output;           ///< [V, D]
   bool are_coded = false;  ///< all matrices of the layers are
-  bool in_blocks = false;  ///< any of them is, whose products round activations to 8 bits
 
   Weights() = default;
   /// Shapes without data.

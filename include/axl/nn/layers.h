@@ -135,7 +135,7 @@ struct AttentionPlan {
 /// rows (H + h) · T on, of [2H · T, D / H] with room for T tokens.
 struct KeyValues {
   Mat f32;
-  ScaledMat i8;  ///< or this: a quarter to read, and as exact as what coded weights multiply
+  ScaledMat i8;  ///< or this: a quarter to read, exact enough beside coded weights
 };
 
 /// The projections of multi-head attention, [D, D] each, adjacent in memory in this order, so that
