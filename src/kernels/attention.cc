@@ -53,25 +53,30 @@ struct KeyRange {
 // Queries that pass by all their keys together.
 constexpr int64_t kQueryTile = 4;
 
-void dots(Rows q, ConstMat k, float scale, Mat scores) {
-  row_kernels().dots(q, {k.data, k.stride, k.rows}, k.cols, scale, scores.data, scores.stride);
-}
-void dots(Rows q, ConstScaledMat k, float scale, Mat scores) {
-  row_kernels().byte_dots(q, {k.codes.data, k.codes.stride, k.rows}, k.cols, scale, scores.data,
-                          scores.stride);
-  for (int64_t i = 0; i < scores.rows; ++i) row_kernels().multiply(k.scales, scores.row(i), k.rows);
+Rows rows_of(ConstMat x) { return {x.data, x.stride, x.rows}; }
+ByteRows rows_of(ConstScaledMat x) { return {x.codes.data, x.codes.stride, x.rows}; }
+
+// Column j times scales[j].
+void scale_columns(Mat x, const float* scales) {
+  for (int64_t i = 0; i < x.rows; ++i) row_kernels().multiply(scales, x.row(i), x.cols);
 }
 
-Rows rows_of(Mat x) { return {x.data, x.stride, x.rows}; }
+// scores = scale · q · kᵀ.
+void dots(ConstMat q, ConstMat k, float scale, Mat scores) {
+  row_kernels().dots(rows_of(q), rows_of(k), k.cols, scale, scores.data, scores.stride);
+}
+void dots(ConstMat q, ConstScaledMat k, float scale, Mat scores) {
+  row_kernels().byte_dots(rows_of(q), rows_of(k), k.cols, scale, scores.data, scores.stride);
+  scale_columns(scores, k.scales);
+}
 
 // out = p · v. p may be overwritten.
 void weighted_sums(Mat p, ConstMat v, Mat out) {
-  row_kernels().weighted_sums(rows_of(p), {v.data, v.stride, v.rows}, v.cols, out.data, out.stride);
+  row_kernels().weighted_sums(rows_of(p), rows_of(v), v.cols, out.data, out.stride);
 }
 void weighted_sums(Mat p, ConstScaledMat v, Mat out) {
-  for (int64_t i = 0; i < p.rows; ++i) row_kernels().multiply(v.scales, p.row(i), v.rows);
-  row_kernels().weighted_byte_sums(rows_of(p), {v.codes.data, v.codes.stride, v.rows}, v.cols,
-                                   out.data, out.stride);
+  scale_columns(p, v.scales);
+  row_kernels().weighted_byte_sums(rows_of(p), rows_of(v), v.cols, out.data, out.stride);
 }
 
 // Queries [first_query, first_query + q.rows) of one head. No library is asked: it would first make
@@ -84,7 +89,7 @@ void continue_tile(const AttentionHeads& a, int64_t first_query, ConstMat q, Key
   const int64_t begin = range.begin - odd, keys = range.count + odd;
   const Mat scores(scratch, q.rows, keys);
   const float scale = 1.0f / std::sqrt(static_cast<float>(q.cols));
-  dots({q.data, q.stride, q.rows}, k.row_range(begin, keys), scale, scores);
+  dots(q, k.row_range(begin, keys), scale, scores);
   for (int64_t i = 0; i < q.rows; ++i) {
     const Visible of = range.of(first_query + i), visible{of.first + odd, of.end + odd};
     lse(i, 0) = visible.end > 0 ? softmax_row(scores.row(i), visible, keys) : 0.0f;
