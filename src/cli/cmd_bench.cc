@@ -379,10 +379,7 @@ Action setup_bench(CLI::App& app, Globals& globals) {
                  "With generate: write this file as if its bytes were what is sampled, guessing "
                  "ahead as axl generate does")
       ->type_name("FILE");
-  app.add_option("--draft", o->draft, "With --text: as of axl generate")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 20).description(""))
-      ->type_name("N")
-      ->capture_default_str();
+  add_draft_option(app, o->draft, "With --text: as of axl generate");
   return [o, &globals] { return bench(*o, globals); };
 }
 

@@ -148,12 +148,9 @@ Action setup_generate(CLI::App& app, Globals& globals) {
       ->type_name("P")
       ->capture_default_str();
   app.add_option("--stop", o->generate.stop, "End before this text; repeatable")->type_name("TEXT");
-  app.add_option("--draft", o->generate.draft,
-                 "Guess at most so many bytes ahead and check them in one pass: the same text, "
-                 "sooner; 0 is off")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 20).description(""))
-      ->type_name("N")
-      ->capture_default_str();
+  add_draft_option(app, o->generate.draft,
+                   "Guess at most so many bytes ahead and check them in one pass: the same text, "
+                   "sooner; 0 is off");
   app.add_option("--seed", o->generate.seed, "The same seed gives the same text")
       ->type_name("N")
       ->capture_default_str();

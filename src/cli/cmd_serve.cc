@@ -143,12 +143,9 @@ void add_limit_options(CLI::App& app, ServeOptions& o) {
   limit("--max-body", s.max_body, int64_t{1} << 30, "Bytes of a request");
   limit("--max-prompt", s.max_prompt, int64_t{1} << 30, "Bytes of a prompt");
   limit("--max-tokens-limit", s.max_tokens, int64_t{1} << 40, "What max_tokens may be");
-  app.add_option("--draft", s.engine.draft,
-                 "Guess at most so many bytes ahead and check them in one pass: the same texts, "
-                 "sooner; 0 is off")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 20).description(""))
-      ->type_name("N")
-      ->capture_default_str();
+  add_draft_option(app, s.engine.draft,
+                   "Guess at most so many bytes ahead and check them in one pass: the same texts, "
+                   "sooner; 0 is off");
   app.add_option("--timeout", o.timeout, "Seconds that a request may take")
       ->check(CLI::Range(0.001, 1e6).description(""))
       ->type_name("SECONDS")

@@ -40,4 +40,7 @@ std::span<const Command> commands();
 /// Declares -o/--out, stored in globals.out. `help` says what is written and the default.
 void add_out_option(CLI::App& app, Globals& globals, const std::string& help);
 
+/// Declares --draft, how many bytes to guess ahead.
+void add_draft_option(CLI::App& app, int64_t& draft, const std::string& help);
+
 }  // namespace axl

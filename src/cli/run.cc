@@ -141,6 +141,13 @@ void add_out_option(CLI::App& app, Globals& globals, const std::string& help) {
   app.add_option("-o,--out", globals.out, help)->type_name("PATH");
 }
 
+void add_draft_option(CLI::App& app, int64_t& draft, const std::string& help) {
+  app.add_option("--draft", draft, help)
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 20).description(""))
+      ->type_name("N")
+      ->capture_default_str();
+}
+
 int run_guarded(const std::function<int()>& body) {
   try {
     return body();
