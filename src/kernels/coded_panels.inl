@@ -5,8 +5,12 @@
 //
 // A *panel* is kLanes rows of W, interleaved: four neighbours of each row side by side, so that one
 // instruction multiplies them by four neighbours of x, and the lanes of a register are elements of
-// y. Nothing is summed across lanes, a panel is read from its first byte to its last, and it is as
-// large as the rows were (q4_k: 3 % larger, q6_k: 1 %). llama.cpp interleaves for the same reasons.
+// y. Nothing is summed across lanes, and a panel is as large as the rows were (q6_k: 1 % larger).
+// llama.cpp interleaves for the same reasons.
+//
+// A panel is read from its first byte to its last, by a short loop: CPUs that fetch ahead follow
+// each load of it. One Zen 4 core reads q4_k from memory at 30 GB/s like this, at 27 where a line
+// of scales is read out of turn, and at 11 with 256 elements of 32 rows unrolled.
 //
 // An element of y is summed in the same order whatever the instruction set and the number of rows
 // of x: block after block, each of which is summed as an integer.
@@ -15,15 +19,14 @@
 constexpr int64_t blocks_in(int64_t cols) { return (cols + 31) / 32; }
 constexpr int64_t pieces_in(int64_t cols) { return (cols + 255) / 256; }
 
-AXL_INLINE Floats times(Floats a, Ints b) { return times(a, floats(b)); }
-
 // ---- What panels hold ---------------------------------------------------------------------------
 //
 // pack() interleaves rows as GGUF files have them; a row that is not there counts as zeros. Eight
-// blocks, 256 elements of each row, are a *piece*. Of its block b + i, codes() are elements 4 g to
-// 4 g + 3 of each row, and scale() is that of half h of it. b is a multiple of kTogether and i, the
-// place among so many blocks, known to the compiler. What dot() wants added for codes that are
-// stored with an offset is in start().
+// blocks, 256 elements of each row, are a *piece*, and are taken in pairs: of the blocks b + i, b
+// even and i known to the compiler, codes() are elements 4 g to 4 g + 3 of each row, for kShared
+// blocks whose codes lie in the same bytes. header() is what is read once of a piece; scale() is
+// that of half h of a block, in units of unit(). What dot() wants added for codes that are stored
+// with an offset is in start().
 
 /// Puts `count` bytes of a row into `lane`, four by four, less the bits that `flip` has.
 inline void interleave(const std::byte* from, int64_t count, int lane, std::byte* to,
@@ -41,9 +44,11 @@ inline void put_half(const std::byte* from, int lane, std::byte* to) {
 
 /// For each pair of blocks: [block][lane] scales in f16, then [block][g][lane][4] codes.
 struct Q8Panel {
+  using Codes = SignedCodes;
+  struct Header {};
   static constexpr int kScales = 1;  // of a block
-  static constexpr int kTogether = 2;
-  static constexpr bool kHasMinima = false, kIsPacked = false;
+  static constexpr int kShared = 1;
+  static constexpr bool kHasUnit = false, kHasMinima = false, kIsPacked = false;
   static constexpr int kNarrowGroups = 1;  // whose sums fit what dot() adds them up in
   static constexpr int kBlockScales = 2 * kLanes, kBlockCodes = 32 * kLanes,
                        kPair = 2 * (kBlockScales + kBlockCodes), kPiece = 4 * kPair;
@@ -61,26 +66,31 @@ struct Q8Panel {
 AXL_INLINE const std::byte* pair(const Q8Panel& p, int64_t b) {
   return p.piece + b / 2 * Q8Panel::kPair;
 }
-AXL_INLINE SignedCodes codes(const Q8Panel& p, int64_t b, int i, int g) {
-  return signed_codes(
-      load_codes(pair(p, b) + 2 * Q8Panel::kBlockScales + (i * 8 + g) * 4 * kLanes));
+AXL_INLINE void codes(const Q8Panel& p, int64_t b, int i, int g, SignedCodes (&to)[1]) {
+  to[0] =
+      signed_codes(load_codes(pair(p, b) + 2 * Q8Panel::kBlockScales + (i * 8 + g) * 4 * kLanes));
 }
-AXL_INLINE Floats scale(const Q8Panel& p, int64_t b, int i, int) {
+AXL_INLINE Q8Panel::Header header(const Q8Panel&) { return {}; }
+AXL_INLINE Floats scale(const Q8Panel& p, Q8Panel::Header, int64_t b, int i, int) {
   return load_halves(pair(p, b) + i * Q8Panel::kBlockScales);
 }
 AXL_INLINE Ints start(const Q8Panel&, const ActivationBlock& x, int64_t b, int i, int) {
   return signed_start(x.less_128[b + i]);
 }
 
-/// For each piece: unit and unit of the minima, in f16; [block][lane] scales, then minima, of a
-/// byte each; [pair of blocks][g][lane][4] pairs of codes.
+/// For each piece: unit and unit of the minima, in f16; [3][lane][4] six bits for the scale and the
+/// minimum of each block, packed as in the file; [pair of blocks][g][lane][4] pairs of codes.
 struct Q4Panel {
-  static constexpr int kScales = 1;
-  static constexpr int kTogether = 2;
-  static constexpr bool kHasMinima = true, kIsPacked = true;
+  using Codes = SmallCodes;
+  struct Header {
+    Floats unit;
+    SmallCodes scales[2];
+  };
+  static constexpr int kScales = 1, kShared = 2;
+  static constexpr bool kHasUnit = true, kHasMinima = true, kIsPacked = true;
   static constexpr int kNarrowGroups = 8;  // 8 · 2 · 15 · 127 is less than 2^15
-  static constexpr int kMinUnits = 2 * kLanes, kBlockScales = 4 * kLanes,
-                       kBlockMinima = 12 * kLanes, kCodes = 20 * kLanes, kPiece = 148 * kLanes;
+  static constexpr int kMinUnits = 2 * kLanes, kSixBits = 4 * kLanes, kCodes = 16 * kLanes,
+                       kPiece = 144 * kLanes;
   const std::byte* piece;
 
   static constexpr int64_t bytes(int64_t cols) { return kPiece * pieces_in(cols); }
@@ -88,146 +98,216 @@ struct Q4Panel {
     for (int64_t i = 0; i < pieces_in(cols); ++i, row += 144, panel += kPiece) {
       put_half(row, lane, panel);
       put_half(row + 2, lane, panel + kMinUnits);
-      // Eight 6-bit scales and minima in 12 bytes: the first four of each in the low bits of bytes
-      // 0-3 and 4-7, the others in the nibbles of 8-11 and the high bits of 0-3 and 4-7.
-      const auto* s = reinterpret_cast<const uint8_t*>(row + 4);
-      for (int b = 0; b < 8; ++b) {
-        const int scale = b < 4 ? s[b] & 63 : (s[b + 4] & 15) | s[b - 4] >> 6 << 4;
-        const int minimum = b < 4 ? s[b + 4] & 63 : s[b + 4] >> 4 | s[b] >> 6 << 4;
-        panel[kBlockScales + kLanes * b + lane] = static_cast<std::byte>(scale);
-        panel[kBlockMinima + kLanes * b + lane] = static_cast<std::byte>(minimum);
-      }
-      interleave(row + 16, 128, lane, panel + kCodes);
+      interleave(row + 4, 140, lane, panel + kSixBits);
     }
   }
 };
-AXL_INLINE SmallCodes codes(const Q4Panel& p, int64_t b, int i, int g) {
-  return nibbles(load_codes(p.piece + Q4Panel::kCodes + (8 * (b / 2) + g) * 4 * kLanes), 4 * i);
+AXL_INLINE void codes(const Q4Panel& p, int64_t b, int i, int g, SmallCodes (&to)[2]) {
+  const Bytes both = load_codes(p.piece + Q4Panel::kCodes + (8 * ((b + i) / 2) + g) * 4 * kLanes);
+  to[0] = low_nibbles(both);
+  to[1] = high_nibbles(both);
 }
-AXL_INLINE Floats scale(const Q4Panel& p, int64_t b, int i, int) {
-  return times(load_halves(p.piece),
-               load_bytes(p.piece + Q4Panel::kBlockScales + (b + i) * kLanes));
+/// Fours of the twelve bytes: scales 0 to 3 in the low six bits of the first, minima 0 to 3 in
+/// those of the second; low nibbles of scales 4 to 7, and of minima 4 to 7, in the third, with
+/// their two high bits where the first, and the second, have room.
+AXL_INLINE Bytes six_bits(const Q4Panel& p, int n) {
+  return load_codes(p.piece + Q4Panel::kSixBits + n * 4 * kLanes);
 }
-AXL_INLINE Floats minimum(const Q4Panel& p, int64_t b, int i) {
-  return times(load_halves(p.piece + Q4Panel::kMinUnits),
-               load_bytes(p.piece + Q4Panel::kBlockMinima + (b + i) * kLanes));
+AXL_INLINE Q4Panel::Header header(const Q4Panel& p) {
+  return {times(load_halves(p.piece), all_floats(1.0f / (1 << kHighNibbleShift))),
+          {low_six(six_bits(p, 0)),
+           nibbles_with_two(six_bits(p, 2), shifted_right(six_bits(p, 0), 2))}};
+}
+/// That of a block of low nibbles is larger by as much as high_nibbles() are too large.
+AXL_INLINE Floats scale(const Q4Panel&, const Q4Panel::Header& h, int64_t b, int i, int) {
+  const int up = i % 2 == 0 ? kHighNibbleShift : 0;
+  return floats(bits(from_bit(h.scales[b / 4], 8 * (b % 4)), 8 * i - up, 63 << up));
+}
+AXL_INLINE Floats unit(const Q4Panel&, const Q4Panel::Header& h) { return h.unit; }
+AXL_INLINE Floats min_unit(const Q4Panel& p) { return load_halves(p.piece + Q4Panel::kMinUnits); }
+/// Those of blocks 0 to 3, or of 4 to 7.
+AXL_INLINE SmallCodes minima(const Q4Panel& p, int half) {
+  return half == 0
+             ? low_six(six_bits(p, 1))
+             : nibbles_with_two(shifted_right(six_bits(p, 2), 4), shifted_right(six_bits(p, 1), 2));
 }
 AXL_INLINE Ints start(const Q4Panel&, const ActivationBlock&, int64_t, int, int) {
   return all_ints(0);
 }
 
-/// For each piece: unit in f16; [half of a block][lane] scales of a byte each; the codes' low
-/// nibbles and high two bits, in the order of the file: of the four blocks of 128 elements, the
-/// first and third share nibbles, the second and fourth too, and all four the bytes of high bits.
-/// For each 128: [g][low, high][lane][4] for the first block, then [g][low][lane][4] for the
-/// second, so that what is read for the first time always follows what was read before.
+/// For each pair of blocks, two g at a time: [lane][4] fours of two high bits (of the first g both
+/// blocks', then of the second), [g][lane][4] pairs of low nibbles; in the middle of them [half of
+/// a block][lane] scales of a byte each. After the pairs of a piece its unit, in f16.
 struct Q6Panel {
-  static constexpr int kScales = 2;
-  static constexpr int kTogether = 1;
-  static constexpr bool kHasMinima = false, kIsPacked = true;
-  static constexpr int kNarrowGroups = 2;         // 2 · 2 · 63 · 127
-  static constexpr int kHalfScales = 4 * kLanes,  // the unit takes four, so that codes are aligned
-      kCodes = 20 * kLanes, kGroup = 4 * kLanes, kPiece = kCodes + 48 * kGroup;
+  using Codes = SmallCodes;
+  struct Header {};
+  static constexpr int kScales = 2, kShared = 2;
+  static constexpr bool kHasUnit = true, kHasMinima = false, kIsPacked = true;
+  static constexpr int kNarrowGroups = 2;  // 2 · 2 · 63 · 127
+  static constexpr int kGroup = 4 * kLanes, kBlockScales = 6 * kGroup, kPair = 13 * kGroup,
+                       kUnit = 4 * kPair, kPiece = kUnit + kGroup;
   const std::byte* piece;
 
-  /// Where in a piece the low nibbles and the high bits of a half begin.
-  static constexpr int64_t low_codes(int64_t half, int block, int g) {
-    return kCodes + (24 * half + (block == 0 ? 2 * g : 16 + g)) * kGroup;
-  }
-  static constexpr int64_t high_codes(int64_t half, int g) {
-    return kCodes + (24 * half + 2 * g + 1) * kGroup;
-  }
+  // Places of g in a pair.
+  static constexpr int high_codes(int g) { return (g / 2 * 3 + g / 4) * kGroup; }
+  static constexpr int low_codes(int g) { return high_codes(g) + (1 + g % 2) * kGroup; }
+
   static constexpr int64_t bytes(int64_t cols) { return kPiece * pieces_in(cols); }
   static void pack(const std::byte* row, int64_t cols, int lane, std::byte* panel) {
     for (int64_t i = 0; i < pieces_in(cols); ++i, row += 210, panel += kPiece) {
-      put_half(row + 208, lane, panel);
-      for (int s = 0; s < 16; ++s) panel[kHalfScales + kLanes * s + lane] = row[192 + s];
-      for (int half = 0; half < 2; ++half)
-        for (int g = 0; g < 8; ++g) {
-          const std::byte* low = row + 64 * half + 4 * g;
-          interleave(low, 4, lane, panel + low_codes(half, 0, g));
-          interleave(low + 32, 4, lane, panel + low_codes(half, 1, g));
-          interleave(row + 128 + 32 * half + 4 * g, 4, lane, panel + high_codes(half, g));
+      put_half(row + 208, lane, panel + kUnit);
+      for (int b = 0; b < 8; ++b) {
+        std::byte* pair = panel + b / 2 * kPair;
+        for (int h = 0; h < 2; ++h)
+          pair[kBlockScales + (b % 2 * 2 + h) * kLanes + lane] = row[192 + 2 * b + h];
+        // Four blocks share bytes of the file: two the low nibbles, all of them the high bits.
+        const std::byte* low = row + b / 4 * 64 + b % 2 * 32;
+        const std::byte* high = row + 128 + b / 4 * 32;
+        for (int k = 0; k < 32; ++k) {
+          const int g = k / 4, at = 4 * lane + k % 4;
+          const std::byte nibble = low[k] >> (b % 4 / 2 * 4) & std::byte{15};
+          const std::byte two = high[k] >> (b % 4 * 2) & std::byte{3};
+          pair[low_codes(g) + at] |= nibble << (b % 2 * 4);
+          pair[high_codes(g) + at] |= two << (g % 2 * 4 + b % 2 * 2);
         }
+      }
     }
   }
 };
-AXL_INLINE SmallCodes codes(const Q6Panel& p, int64_t b, int, int g) {
-  const int64_t half = b / 4;
-  const int quarter = b % 4;
-  const SmallCodes low =
-      nibbles(load_codes(p.piece + Q6Panel::low_codes(half, quarter % 2, g)), quarter / 2 * 4);
-  return with_high_bits(low, load_codes(p.piece + Q6Panel::high_codes(half, g)), quarter * 2);
+AXL_INLINE const std::byte* pair(const Q6Panel& p, int64_t b) {
+  return p.piece + b / 2 * Q6Panel::kPair;
 }
-AXL_INLINE Floats scale(const Q6Panel& p, int64_t b, int, int half) {
-  return times(load_halves(p.piece),
-               load_signed_bytes(p.piece + Q6Panel::kHalfScales + (b * 2 + half) * kLanes));
+AXL_INLINE void codes(const Q6Panel& p, int64_t b, int, int g, SmallCodes (&to)[2]) {
+  const Bytes high = load_codes(pair(p, b) + Q6Panel::high_codes(g)),
+              low = load_codes(pair(p, b) + Q6Panel::low_codes(g));
+  to[0] = nibbles_with_two(low, shifted_right(high, g % 2 * 4 - 4));
+  to[1] = nibbles_with_two(shifted_right(low, 4), shifted_right(high, g % 2 * 4 - 2));
 }
-AXL_INLINE Ints start(const Q6Panel&, const ActivationBlock& x, int64_t b, int, int half) {
-  return all_ints(x.less_32[b * 2 + half]);
+AXL_INLINE Q6Panel::Header header(const Q6Panel&) { return {}; }
+AXL_INLINE Floats scale(const Q6Panel& p, Q6Panel::Header, int64_t b, int i, int half) {
+  return floats(load_signed_bytes(pair(p, b) + Q6Panel::kBlockScales + (i * 2 + half) * kLanes));
+}
+AXL_INLINE Floats unit(const Q6Panel& p, Q6Panel::Header) {
+  return load_halves(p.piece + Q6Panel::kUnit);
+}
+AXL_INLINE Ints start(const Q6Panel&, const ActivationBlock& x, int64_t b, int i, int half) {
+  return all_ints(x.less_32[(b + i) * 2 + half]);
 }
 
 // ---- Products -----------------------------------------------------------------------------------
 
-/// Asks for block b + i of the piece that comes kAhead bytes later.
+/// Asks for what kAhead bytes after blocks b + i on, as many as are taken at once.
 template <class Panel>
 AXL_INLINE void prefetch_after(const Panel& w, int64_t b, int i) {
-  constexpr int64_t kBytes = Panel::kPiece / 8 * Panel::kTogether, kTogether = Panel::kTogether;
-  constexpr int64_t kLines = (kBytes + kLineBytes - 1) / kLineBytes;
-  const auto* from = reinterpret_cast<const char*>(w.piece) + kAhead + b / kTogether * kBytes;
-#pragma GCC unroll 9
-  for (int64_t n = i * kLines / kTogether; n < (i + 1) * kLines / kTogether; ++n)
+  constexpr int64_t kBytes = Panel::kPiece / 4, kLines = (kBytes + kLineBytes - 1) / kLineBytes;
+  const auto* from = reinterpret_cast<const char*>(w.piece) + kAhead + b / 2 * kBytes;
+#pragma GCC unroll 16
+  for (int64_t n = i * kLines / 2; n < (i + Panel::kShared) * kLines / 2; ++n)
     _mm_prefetch(from + n * kLineBytes, _MM_HINT_T0);
 }
 
-/// Adds block b + i of each panel's piece: row j's piece of x is x[j · x_stride].
+/// Adds block b + i of each panel's piece, and those that share its bytes: row j's piece of x is
+/// x[j · x_stride].
 template <class Panel, int kPanels, int kXRows>
-AXL_INLINE void add_block(const Panel (&w)[kPanels], int64_t b, int i, const ActivationBlock* x,
-                          int64_t x_stride, Floats (&sums)[kPanels][kXRows]) {
+AXL_INLINE void add_blocks(const Panel (&w)[kPanels],
+                           const typename Panel::Header (&headers)[kPanels], int64_t b, int i,
+                           const ActivationBlock* x, int64_t x_stride,
+                           Floats (&sums)[kPanels][kXRows]) {
   constexpr int kGroups = 8 / Panel::kScales;  // of four neighbours that share a scale
+  constexpr int kShared = Panel::kShared;
 #pragma GCC unroll 2
   for (int half = 0; half < Panel::kScales; ++half) {
-    Ints dots[kPanels][kXRows], narrow[kPanels][kXRows];
+    Ints dots[kPanels][kXRows][kShared], narrow[kPanels][kXRows][kShared];
 #pragma GCC unroll 16
     for (int j = 0; j < kXRows; ++j)
 #pragma GCC unroll 2
-      for (int n = 0; n < kPanels; ++n) dots[n][j] = start(w[n], x[j * x_stride], b, i, half);
+      for (int n = 0; n < kPanels; ++n)
+#pragma GCC unroll 2
+        for (int s = 0; s < kShared; ++s)
+          dots[n][j][s] = start(w[n], x[j * x_stride], b, i + s, half);
 #pragma GCC unroll 8
     for (int g = 0; g < kGroups; ++g) {
       const int k = kGroups * half + g;
       const bool is_first = g % Panel::kNarrowGroups == 0;
-      decltype(codes(w[0], b, i, k)) c[kPanels];
+      typename Panel::Codes c[kPanels][kShared];
 #pragma GCC unroll 2
-      for (int n = 0; n < kPanels; ++n) c[n] = codes(w[n], b, i, k);
+      for (int n = 0; n < kPanels; ++n) codes(w[n], b, i, k, c[n]);
 #pragma GCC unroll 16
       for (int j = 0; j < kXRows; ++j) {
-        const Ints four = four_of(x[j * x_stride].q + (b + i) * 32 + 4 * k);
 #pragma GCC unroll 2
-        for (int n = 0; n < kPanels; ++n) {
-          narrow[n][j] = dot(is_first ? narrowed(dots[n][j]) : narrow[n][j], c[n], four);
-          if ((g + 1) % Panel::kNarrowGroups == 0)
-            dots[n][j] = add_narrow(dots[n][j], narrow[n][j]);
+        for (int s = 0; s < kShared; ++s) {
+          const Ints four = four_of(x[j * x_stride].q + (b + i + s) * 32 + 4 * k);
+#pragma GCC unroll 2
+          for (int n = 0; n < kPanels; ++n) {
+            Ints &sum = dots[n][j][s], &own = narrow[n][j][s];
+            own = dot(is_first ? narrowed(sum) : own, c[n][s], four);
+            if ((g + 1) % Panel::kNarrowGroups == 0) sum = add_narrow(sum, own);
+          }
         }
       }
     }
 #pragma GCC unroll 2
-    for (int n = 0; n < kPanels; ++n) {
-      const Floats s = scale(w[n], b, i, half);
-#pragma GCC unroll 16
-      for (int j = 0; j < kXRows; ++j)
-        sums[n][j] = add_products(sums[n][j], floats(dots[n][j]),
-                                  times(s, all_floats(x[j * x_stride].scale[b + i])));
-    }
-  }
-  if constexpr (Panel::kHasMinima) {
+    for (int n = 0; n < kPanels; ++n)
 #pragma GCC unroll 2
-    for (int n = 0; n < kPanels; ++n) {
-      const Floats m = minimum(w[n], b, i);
+      for (int s = 0; s < kShared; ++s) {
+        const Floats unit = scale(w[n], headers[n], b, i + s, half);
 #pragma GCC unroll 16
-      for (int j = 0; j < kXRows; ++j)
-        sums[n][j] = less_products(sums[n][j], m, all_floats(x[j * x_stride].sum[b + i]));
+        for (int j = 0; j < kXRows; ++j)
+          sums[n][j] = add_products(sums[n][j], floats(dots[n][j][s]),
+                                    times(unit, all_floats(x[j * x_stride].scale[b + i + s])));
+      }
+  }
+}
+
+/// Σ minimum · sum over the blocks of a piece, in units of x.sum_unit.
+template <class Panel>
+AXL_INLINE Ints sum_of_minima(const Panel& w, const ActivationBlock& x) {
+  const auto add = [&](Ints sum, const int8_t* bytes) AXL_TARGET {
+    Ints narrow = narrowed(sum);
+    narrow = dot(narrow, minima(w, 0), four_of(bytes));
+    return add_narrow(sum, dot(narrow, minima(w, 1), four_of(bytes + 4)));
+  };
+  return add(times_256(add(all_ints(0), x.sums_256)), x.sums_1);
+}
+
+/// Adds each panel's piece, of which the first `blocks` are not zeros.
+template <class Panel, int kPanels, int kXRows, bool kAsks>
+AXL_INLINE void add_piece(const Panel (&w)[kPanels], int64_t blocks, const ActivationBlock* x,
+                          int64_t x_stride, Floats (&sums)[kPanels][kXRows]) {
+  Floats own[kPanels][kXRows];  // in units of the piece
+  typename Panel::Header headers[kPanels];
+#pragma GCC unroll 2
+  for (int n = 0; n < kPanels; ++n) headers[n] = header(w[n]);
+#pragma GCC unroll 2
+  for (int n = 0; n < kPanels; ++n)
+#pragma GCC unroll 16
+    for (int j = 0; j < kXRows; ++j) {
+      if constexpr (Panel::kHasMinima) {
+        const ActivationBlock& row = x[j * x_stride];
+        sums[n][j] = less_products(sums[n][j], floats(sum_of_minima(w[n], row)),
+                                   times(min_unit(w[n]), all_floats(row.sum_unit)));
+      }
+      own[n][j] = Panel::kHasUnit ? all_floats(0) : sums[n][j];
+    }
+#pragma GCC unroll 1
+  for (int64_t b = 0; b < 8 && b < blocks; b += 2) {
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i += Panel::kShared) {
+      if constexpr (kAsks)
+#pragma GCC unroll 2
+        for (int n = 0; n < kPanels; ++n) prefetch_after(w[n], b, i);
+      add_blocks(w, headers, b, i, x, x_stride, own);
     }
   }
+#pragma GCC unroll 2
+  for (int n = 0; n < kPanels; ++n)
+#pragma GCC unroll 16
+    for (int j = 0; j < kXRows; ++j) {
+      if constexpr (Panel::kHasUnit)
+        sums[n][j] = add_products(sums[n][j], own[n][j], unit(w[n], headers[n]));
+      else
+        sums[n][j] = own[n][j];
+    }
 }
 
 /// kXRows rows of x from row r on with kPanels panels, whose first row gives column n of y. Blocks
@@ -236,7 +316,6 @@ AXL_INLINE void add_block(const Panel (&w)[kPanels], int64_t b, int i, const Act
 template <class Panel, int kPanels, int kXRows, bool kAsks>
 AXL_TARGET static void multiply_tile(const std::byte* panels, const CodedProduct& p, int64_t n,
                                      int64_t r) {
-  constexpr int kTogether = Panel::kTogether;
   const int64_t pieces = pieces_in(p.cols);
   const ActivationBlock* x = p.x + r * pieces;
   Panel w[kPanels];
@@ -248,15 +327,7 @@ AXL_TARGET static void multiply_tile(const std::byte* panels, const CodedProduct
     for (int j = 0; j < kXRows; ++j) sums[i][j] = all_floats(0);
   }
   for (int64_t blocks = blocks_in(p.cols); blocks > 0; blocks -= 8) {
-    for (int64_t b = 0; b < 8 && b < blocks; b += kTogether) {
-#pragma GCC unroll 4
-      for (int i = 0; i < kTogether; ++i) {
-        if constexpr (kAsks)
-#pragma GCC unroll 2
-          for (int m = 0; m < kPanels; ++m) prefetch_after(w[m], b, i);
-        add_block(w, b, i, x, pieces, sums);
-      }
-    }
+    add_piece<Panel, kPanels, kXRows, kAsks>(w, blocks, x, pieces, sums);
     ++x;
 #pragma GCC unroll 2
     for (int i = 0; i < kPanels; ++i) w[i].piece += Panel::kPiece;

@@ -30,15 +30,15 @@ struct AskedRows {
 /// Panels and rows are read straight on, from the first byte to the last. Intel's CPUs fetch ahead
 /// on their own only to the end of a page of 4 KiB: asking gains 10 to 27 % of a byte's time, from
 /// memory and from L3 (Cascade Lake, axl_micro to axl_300m, every type of weights). AMD's do better
-/// alone until arithmetic slows the reading down. One Zen 4 core reads q4_k with one row from
-/// memory at 20 to 25 GB/s when asked and at 28 to 30, as fast as floats, when not, q8_0 with three
-/// rows at 20 and 29; q4_k and q6_k with eight gain a fifth by asking, and a pass of axl_300m in
-/// q8_0 with six loses a tenth. On Zen 5 one row of q4_k gains a seventh, eight rows a quarter, and
-/// one of q8_0 nothing. (AMD's family 19h are Zen 3 and 4.)
+/// alone until arithmetic slows the reading down. One Zen 4 core reads from memory, GB/s asked and
+/// not: q4_k with one row 27, 30, with four 20, 22, with eight 11, 9; q6_k 27, 30; 22, 27; 11, 9;
+/// q8_0 with three rows 20, 29, and a pass of axl_300m in q8_0 with six loses a tenth by asking. On
+/// Zen 5 one row of q4_k gains a seventh, eight rows a quarter, and one of q8_0 nothing. (AMD's
+/// family 19h are Zen 3 and 4.)
 AskedRows asked_rows() {
   constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
   static const AskedRows rows = __builtin_cpu_is("intel")       ? AskedRows{1, 1}
-                                : __builtin_cpu_is("amdfam19h") ? AskedRows{kNever, 5}
+                                : __builtin_cpu_is("amdfam19h") ? AskedRows{kNever, 6}
                                                                 : AskedRows{2, 1};
   return rows;
 }
@@ -63,23 +63,31 @@ struct SignedCodes {
   __m256i w, magnitude;
 };
 
-AXL_INLINE __m256i load_codes(const std::byte* p) {
+using Bytes = __m256i;
+constexpr int kHighNibbleShift = 0;  // high_nibbles() are larger by this power of two
+
+AXL_INLINE Bytes load_codes(const std::byte* p) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
 }
-/// Each 16 bits by `bits`, which the compiler may know.
-AXL_INLINE __m256i shifted_right(__m256i q, int bits) {
-  using Words = uint16_t __attribute__((vector_size(32)));
-  return reinterpret_cast<__m256i>(reinterpret_cast<Words>(q) >> bits);
+/// Each 16 bits, or to the left by a number below zero. The compiler knows it.
+AXL_INLINE Bytes shifted_right(Bytes q, int by) {
+  return by >= 0 ? _mm256_srli_epi16(q, by) : _mm256_slli_epi16(q, -by);
 }
 AXL_INLINE SignedCodes signed_codes(__m256i w) { return {w, _mm256_abs_epi8(w)}; }
-/// The nibbles that begin at bit `from`, 0 or 4, of each byte.
-AXL_INLINE SmallCodes nibbles(__m256i q, int from) {
-  return {_mm256_and_si256(shifted_right(q, from), _mm256_set1_epi8(15))};
+AXL_INLINE SmallCodes low_nibbles(Bytes q) { return {_mm256_and_si256(q, _mm256_set1_epi8(15))}; }
+AXL_INLINE SmallCodes high_nibbles(Bytes q) { return low_nibbles(shifted_right(q, 4)); }
+AXL_INLINE SmallCodes low_six(Bytes q) { return {_mm256_and_si256(q, _mm256_set1_epi8(63))}; }
+/// Bits 0 to 3 of one with bits 4 and 5 of the other.
+AXL_INLINE SmallCodes nibbles_with_two(Bytes low, Bytes high) {
+  return {_mm256_or_si256(low_nibbles(low).w, _mm256_and_si256(high, _mm256_set1_epi8(48)))};
 }
-/// Adds the two bits that begin at bit `from` of each byte, as bits 4 and 5.
-AXL_INLINE SmallCodes with_high_bits(SmallCodes low, __m256i q, int from) {
-  const __m256i bits = _mm256_and_si256(shifted_right(q, from), _mm256_set1_epi8(3));
-  return {_mm256_or_si256(low.w, _mm256_slli_epi16(bits, 4))};
+AXL_INLINE SmallCodes from_bit(SmallCodes q, int n) {
+  return {_mm256_srl_epi32(q.w, _mm_cvtsi32_si128(n))};
+}
+/// Of each 32 bits those that `mask` has, from bit `from` on, or shifted to the left below zero.
+AXL_INLINE Ints bits(SmallCodes q, int from, int mask) {
+  return _mm256_and_si256(from >= 0 ? _mm256_srli_epi32(q.w, from) : _mm256_slli_epi32(q.w, -from),
+                          _mm256_set1_epi32(mask));
 }
 AXL_INLINE __m256i four_of(const int8_t* x) {
   int32_t four;
@@ -101,14 +109,12 @@ AXL_INLINE Ints add_narrow(Ints sum, Ints pairs) {
   return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 AXL_INLINE Ints all_ints(int32_t x) { return _mm256_set1_epi32(x); }
+AXL_INLINE Ints times_256(Ints x) { return _mm256_slli_epi32(x, 8); }
 AXL_INLINE Ints signed_start(int32_t) { return all_ints(0); }
 AXL_INLINE Floats floats(Ints x) { return _mm256_cvtepi32_ps(x); }
 AXL_INLINE Floats all_floats(float x) { return _mm256_set1_ps(x); }
 AXL_INLINE Floats load_halves(const std::byte* p) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-}
-AXL_INLINE Ints load_bytes(const std::byte* p) {
-  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
 }
 AXL_INLINE Ints load_signed_bytes(const std::byte* p) {
   return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
@@ -216,18 +222,29 @@ using Ints = __m512i;
 using SmallCodes = __m512i;
 using SignedCodes = __m512i;
 
-AXL_INLINE __m512i load_codes(const std::byte* p) { return _mm512_loadu_si512(p); }
-AXL_INLINE __m512i shifted_right(__m512i q, int bits) {
-  using Words = uint16_t __attribute__((vector_size(64)));
-  return reinterpret_cast<__m512i>(reinterpret_cast<Words>(q) >> bits);
+using Bytes = __m512i;
+// They stay where they are: dot() takes bytes up to 255, and a shift less is made.
+constexpr int kHighNibbleShift = 4;
+
+AXL_INLINE Bytes load_codes(const std::byte* p) { return _mm512_loadu_si512(p); }
+AXL_INLINE Bytes shifted_right(Bytes q, int by) {
+  return by >= 0 ? _mm512_srli_epi16(q, by) : _mm512_slli_epi16(q, -by);
 }
-AXL_INLINE SignedCodes signed_codes(__m512i w) { return w; }
-AXL_INLINE SmallCodes nibbles(__m512i q, int from) {
-  return _mm512_and_si512(shifted_right(q, from), _mm512_set1_epi8(15));
+AXL_INLINE SignedCodes signed_codes(Bytes w) { return w; }
+AXL_INLINE SmallCodes low_nibbles(Bytes q) { return _mm512_and_si512(q, _mm512_set1_epi8(15)); }
+AXL_INLINE SmallCodes high_nibbles(Bytes q) { return _mm512_and_si512(q, _mm512_set1_epi8(-16)); }
+AXL_INLINE SmallCodes low_six(Bytes q) { return _mm512_and_si512(q, _mm512_set1_epi8(63)); }
+AXL_INLINE SmallCodes nibbles_with_two(Bytes low, Bytes high) {
+  constexpr int kFirstOrBothOthers = 0xf8;
+  return _mm512_ternarylogic_epi32(low_nibbles(low), high, _mm512_set1_epi8(48),
+                                   kFirstOrBothOthers);
 }
-AXL_INLINE SmallCodes with_high_bits(SmallCodes low, __m512i q, int from) {
-  const __m512i bits = _mm512_and_si512(shifted_right(q, from), _mm512_set1_epi8(3));
-  return _mm512_or_si512(low, _mm512_slli_epi16(bits, 4));
+AXL_INLINE SmallCodes from_bit(SmallCodes q, int n) {
+  return _mm512_srl_epi32(q, _mm_cvtsi32_si128(n));
+}
+AXL_INLINE Ints bits(SmallCodes q, int from, int mask) {
+  return _mm512_and_si512(from >= 0 ? _mm512_srli_epi32(q, from) : _mm512_slli_epi32(q, -from),
+                          _mm512_set1_epi32(mask));
 }
 AXL_INLINE Ints four_of(const int8_t* x) {
   int32_t four;
@@ -239,14 +256,12 @@ AXL_INLINE Ints dot(Ints sum, __m512i w, Ints four) { return _mm512_dpbusd_epi32
 AXL_INLINE Ints narrowed(Ints sum) { return sum; }
 AXL_INLINE Ints add_narrow(Ints, Ints sum) { return sum; }
 AXL_INLINE Ints all_ints(int32_t x) { return _mm512_set1_epi32(x); }
+AXL_INLINE Ints times_256(Ints x) { return _mm512_slli_epi32(x, 8); }
 AXL_INLINE Ints signed_start(int32_t less_128) { return all_ints(less_128); }
 AXL_INLINE Floats floats(Ints x) { return _mm512_cvtepi32_ps(x); }
 AXL_INLINE Floats all_floats(float x) { return _mm512_set1_ps(x); }
 AXL_INLINE Floats load_halves(const std::byte* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-}
-AXL_INLINE Ints load_bytes(const std::byte* p) {
-  return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
 AXL_INLINE Ints load_signed_bytes(const std::byte* p) {
   return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));

@@ -1,5 +1,6 @@
 #include <immintrin.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -33,6 +34,26 @@ AXL_AVX2 inline __m256i sums_of_halves(const __m256i* v) {
                                 _mm256_unpackhi_epi32(v[2 * i], v[2 * i + 1]));
   return _mm256_add_epi32(_mm256_unpacklo_epi64(pairs[0], pairs[1]),
                           _mm256_unpackhi_epi64(pairs[0], pairs[1]));
+}
+
+/// Sums of blocks, in two bytes each.
+AXL_AVX2 inline void put_sums(__m256 sums, ActivationBlock& to) {
+  constexpr float kMost = 127 * 256;
+  alignas(32) float magnitude[8];
+  _mm256_store_ps(magnitude, _mm256_andnot_ps(_mm256_set1_ps(-0.0f), sums));
+  const float max = *std::max_element(magnitude, magnitude + 8);
+  const __m256 inverse = _mm256_set1_ps(max > 0 ? kMost / max : 0);
+  const __m256i n = _mm256_cvtps_epi32(_mm256_mul_ps(sums, inverse));
+  const __m256i high = _mm256_srai_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(128)), 8);
+  const __m256i low = _mm256_sub_epi32(n, _mm256_slli_epi32(high, 8));
+  alignas(32) int32_t highs[8], lows[8];
+  _mm256_store_si256(reinterpret_cast<__m256i*>(highs), high);
+  _mm256_store_si256(reinterpret_cast<__m256i*>(lows), low);
+  for (int b = 0; b < 8; ++b) {
+    to.sums_256[b] = static_cast<int8_t>(highs[b]);
+    to.sums_1[b] = static_cast<int8_t>(lows[b]);
+  }
+  to.sum_unit = max / kMost;
 }
 
 /// 256 elements, 8 blocks of them at once: no block waits for another one's division.
@@ -77,7 +98,7 @@ AXL_AVX2 void quantize_piece(const float* x, ActivationBlock& to) {
   put(to.less_32 + 8, _mm256_mullo_epi32(_mm256_permute2x128_si256(even, odd, 0x31), less_32));
   put(to.less_128, _mm256_mullo_epi32(sum, _mm256_set1_epi32(-128)));
   _mm256_store_ps(to.scale, unit);
-  _mm256_store_ps(to.sum, _mm256_mul_ps(unit, _mm256_cvtepi32_ps(sum)));
+  put_sums(_mm256_mul_ps(unit, _mm256_cvtepi32_ps(sum)), to);
 }
 
 }  // namespace

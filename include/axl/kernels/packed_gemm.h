@@ -76,7 +76,9 @@ struct alignas(64) ActivationBlock {
   int32_t less_128[8];  ///< −128 Σ q of a block
   int32_t less_32[16];  ///< −32 Σ q of half a block
   float scale[8];       ///< of a block
-  float sum[8];         ///< of a block: scale · Σ q
+  // The sum of a block, scale · Σ q, is sum_unit · (256 sums_256 + sums_1): 16 bits of the largest.
+  int8_t sums_256[8], sums_1[8];
+  float sum_unit;
 };
 
 /// Rows of activations for which plain weights are worth decoding.
