@@ -42,7 +42,8 @@ inline void put_half(const std::byte* from, int lane, std::byte* to) {
   __builtin_memcpy(to + 2 * lane, from, 2);
 }
 
-/// For each pair of blocks: [block][lane] scales in f16, then [block][g][lane][4] codes.
+/// For each pair of blocks: [g][lane][4] codes of the first, [block][lane] scales in f16, codes of
+/// the second.
 struct Q8Panel {
   using Codes = SignedCodes;
   struct Header {};
@@ -50,16 +51,16 @@ struct Q8Panel {
   static constexpr int kShared = 1;
   static constexpr bool kHasUnit = false, kHasMinima = false, kIsPacked = false;
   static constexpr int kNarrowGroups = 1;  // whose sums fit what dot() adds them up in
-  static constexpr int kBlockScales = 2 * kLanes, kBlockCodes = 32 * kLanes,
-                       kPair = 2 * (kBlockScales + kBlockCodes), kPiece = 4 * kPair;
+  static constexpr int kBlockScales = 32 * kLanes, kSecondCodes = 36 * kLanes, kPair = 68 * kLanes,
+                       kPiece = 4 * kPair;
   const std::byte* piece;
 
   static constexpr int64_t bytes(int64_t cols) { return kPair * ((blocks_in(cols) + 1) / 2); }
   static void pack(const std::byte* row, int64_t cols, int lane, std::byte* panel) {
     for (int64_t b = 0; b < blocks_in(cols); ++b, row += 34) {
       std::byte* pair = panel + b / 2 * kPair;
-      put_half(row, lane, pair + b % 2 * kBlockScales);
-      interleave(row + 2, 32, lane, pair + 2 * kBlockScales + b % 2 * kBlockCodes, kFlippedSigns);
+      interleave(row + 2, 32, lane, pair + b % 2 * kSecondCodes, kFlippedSigns);
+      put_half(row, lane, pair + kBlockScales + b % 2 * 2 * kLanes);
     }
   }
 };
@@ -67,12 +68,11 @@ AXL_INLINE const std::byte* pair(const Q8Panel& p, int64_t b) {
   return p.piece + b / 2 * Q8Panel::kPair;
 }
 AXL_INLINE void codes(const Q8Panel& p, int64_t b, int i, int g, SignedCodes (&to)[1]) {
-  to[0] =
-      signed_codes(load_codes(pair(p, b) + 2 * Q8Panel::kBlockScales + (i * 8 + g) * 4 * kLanes));
+  to[0] = signed_codes(load_codes(pair(p, b) + i * Q8Panel::kSecondCodes + g * 4 * kLanes));
 }
 AXL_INLINE Q8Panel::Header header(const Q8Panel&) { return {}; }
 AXL_INLINE Floats scale(const Q8Panel& p, Q8Panel::Header, int64_t b, int i, int) {
-  return load_halves(pair(p, b) + i * Q8Panel::kBlockScales);
+  return load_halves(pair(p, b) + Q8Panel::kBlockScales + i * 2 * kLanes);
 }
 AXL_INLINE Ints start(const Q8Panel&, const ActivationBlock& x, int64_t b, int i, int) {
   return signed_start(x.less_128[b + i]);
