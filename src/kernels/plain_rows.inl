@@ -3,10 +3,11 @@
 // and the namespace around this file. Everything here is static and takes its helpers from the same
 // inclusion, so that no instruction leaks into another set's code.
 //
-// A register tile is kRows rows of W by one or kActivationRows rows of x. With one row of x,
-// reading W is the cost, so its rows are read one after another: the CPU fetches one stream of
-// addresses ahead, but not four side by side (one Zen 5 core: 29 against 13 GB/s; asking gains
-// less).
+// A register tile is kRows rows of W by one to kActivationRows rows of x. Rows of W that are read
+// side by side lie in different quarters of W, with one row of x in different halves: CPUs fetch
+// several streams of addresses ahead, but one in a page. One Zen 4 core reads bf16 from memory with
+// two rows of x at 26 GB/s, and four neighbouring rows of W at 10; one after another, they would
+// wait for their sums.
 //
 // An element of y is summed in the same order whatever the tile and the instruction set: in sixteen
 // partial sums.
@@ -34,26 +35,42 @@ AXL_INLINE __m128 totals(const Sums (&sums)[kRows]) {
   return _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
 }
 
-/// What a tile gives, where it goes. The last tile of W may have fewer than kRows rows.
-AXL_INLINE void store_totals(__m128 sums, float* y, int64_t rows, bool add) {
-  if (rows >= kRows) {
-    _mm_storeu_ps(y, add ? _mm_add_ps(_mm_loadu_ps(y), sums) : sums);
-    return;
+/// The tiles of a product that read so many streams of rows: kRows / kStreams neighbours of each.
+template <int kStreams>
+struct Tiles {
+  static constexpr int kNeighbours = kRows / kStreams;
+  int64_t rows, count;
+  explicit Tiles(int64_t all) : rows(all), count((all + kRows - 1) / kRows) {}
+  /// Row i of tile n, if it is below `rows`.
+  int64_t row(int64_t n, int i) const {
+    return (i % kStreams * count + n) * kNeighbours + i / kStreams;
   }
-  alignas(16) float out[kRows];
-  _mm_store_ps(out, sums);
-  for (int64_t i = 0; i < rows; ++i) y[i] = add ? y[i] + out[i] : out[i];
-}
+};
 
 /// Where the rows of a tile begin; the last row stands for those that there are not.
 struct RowPointers {
   const std::byte* w[kRows];
 };
-AXL_INLINE RowPointers tile_rows(const std::byte* w, int64_t row_bytes, int64_t rows) {
-  RowPointers p;
+template <class Tiles>
+AXL_INLINE RowPointers tile_rows(const PlainProduct& p, const Tiles& tiles, int64_t n) {
+  RowPointers at;
 #pragma GCC unroll 4
-  for (int i = 0; i < kRows; ++i) p.w[i] = w + (i < rows ? i : rows - 1) * row_bytes;
-  return p;
+  for (int i = 0; i < kRows; ++i) {
+    const int64_t row = tiles.row(n, i);
+    at.w[i] = p.w + (row < p.rows ? row : p.rows - 1) * p.row_bytes;
+  }
+  return at;
+}
+
+/// What a tile gives, where it goes.
+template <class Tiles>
+AXL_INLINE void store_totals(__m128 sums, const Tiles& tiles, int64_t n, float* y, bool add) {
+  alignas(16) float out[kRows];
+  _mm_store_ps(out, sums);
+  for (int i = 0; i < kRows; ++i) {
+    const int64_t row = tiles.row(n, i);
+    if (row < tiles.rows) y[row] = add ? y[row] + out[i] : out[i];
+  }
 }
 
 /// Rows of x that stay in the L1 cache while all of W passes by.
@@ -62,22 +79,22 @@ AXL_INLINE int64_t rows_in_cache(int64_t row_bytes) {
   return rows > kActivationRows ? rows : kActivationRows;
 }
 
-template <class Row, int kXRows, bool kAsks>
-AXL_TARGET static void multiply_plain_tile(const PlainProduct& p, int64_t n, int64_t r) {
+template <class Row, int kStreams, int kXRows, bool kAsks>
+AXL_TARGET static void multiply_plain_tile(const PlainProduct& p, const Tiles<kStreams>& tiles,
+                                           int64_t n, int64_t r) {
   Sums sums[kXRows][kRows];
 #pragma GCC unroll 4
   for (int j = 0; j < kXRows; ++j)
 #pragma GCC unroll 4
     for (int i = 0; i < kRows; ++i) sums[j][i] = zero_sums();
-  RowPointers at = tile_rows(p.w + n * p.row_bytes, p.row_bytes, p.rows - n);
+  const RowPointers at = tile_rows(p, tiles, n);
   const float* x = p.x + r * p.x_stride;
   const int64_t whole = p.cols / 16 * 16;
-  constexpr int kTogether = kXRows == 1 ? 1 : kRows;
 #pragma GCC unroll 4
-  for (int first = 0; first < kRows; first += kTogether) {
+  for (int first = 0; first < kRows; first += kStreams) {
     for (int64_t k = 0; k < whole; k += 16) {
 #pragma GCC unroll 4
-      for (int i = first; i < first + kTogether; ++i) {
+      for (int i = first; i < first + kStreams; ++i) {
         const std::byte* w = at.w[i] + k * Row::kBytes;
         if constexpr (kAsks) _mm_prefetch(reinterpret_cast<const char*>(w) + kAhead, _MM_HINT_T0);
         const Sums values = values_of(Row(), w);
@@ -101,37 +118,44 @@ AXL_TARGET static void multiply_plain_tile(const PlainProduct& p, int64_t n, int
   }
 #pragma GCC unroll 4
   for (int j = 0; j < kXRows; ++j)
-    store_totals(totals(sums[j]), p.y + (r + j) * p.y_stride + n, p.rows - n, p.add);
+    store_totals(totals(sums[j]), tiles, n, p.y + (r + j) * p.y_stride, p.add);
 }
 
 /// The last rows of x, fewer than kActivationRows.
-template <class Row, bool kAsks>
-AXL_TARGET static void multiply_plain_rest(const PlainProduct& p, int64_t n, int64_t r,
-                                           int64_t rows) {
+template <class Row, int kStreams, bool kAsks>
+AXL_TARGET static void multiply_plain_rest(const PlainProduct& p, const Tiles<kStreams>& tiles,
+                                           int64_t n, int64_t r, int64_t rows) {
   if constexpr (kActivationRows > 3)
-    if (rows == 3) return multiply_plain_tile<Row, 3, kAsks>(p, n, r);
+    if (rows == 3) return multiply_plain_tile<Row, kStreams, 3, kAsks>(p, tiles, n, r);
   if constexpr (kActivationRows > 2)
-    if (rows == 2) return multiply_plain_tile<Row, 2, kAsks>(p, n, r);
+    if (rows == 2) return multiply_plain_tile<Row, kStreams, 2, kAsks>(p, tiles, n, r);
   if constexpr (kActivationRows > 1)
-    if (rows == 1) multiply_plain_tile<Row, 1, kAsks>(p, n, r);
+    if (rows == 1) multiply_plain_tile<Row, kStreams, 1, kAsks>(p, tiles, n, r);
 }
 
-template <class Row, bool kAsks>
+template <class Row, int kStreams, bool kAsks>
 AXL_TARGET static void multiply_plain_rows(const PlainProduct& p) {
+  const Tiles<kStreams> tiles(p.rows);
   const int64_t chunk = rows_in_cache(p.cols * sizeof(float));
   for (int64_t begin = 0; begin < p.x_rows; begin += chunk) {
     const int64_t end = begin + chunk < p.x_rows ? begin + chunk : p.x_rows;
-    for (int64_t n = 0; n < p.rows; n += kRows) {
+    for (int64_t n = 0; n < tiles.count; ++n) {
       int64_t r = begin;
       for (; r + kActivationRows <= end; r += kActivationRows)
-        multiply_plain_tile<Row, kActivationRows, kAsks>(p, n, r);
-      multiply_plain_rest<Row, kAsks>(p, n, r, end - r);
+        multiply_plain_tile<Row, kStreams, kActivationRows, kAsks>(p, tiles, n, r);
+      multiply_plain_rest<Row, kStreams, kAsks>(p, tiles, n, r, end - r);
     }
   }
 }
 
+template <class Row, bool kAsks>
+AXL_TARGET static void multiply_plain_all(const PlainProduct& p) {
+  return p.x_rows == 1 ? multiply_plain_rows<Row, 2, kAsks>(p)
+                       : multiply_plain_rows<Row, kRows, kAsks>(p);
+}
+
 template <class Row>
 AXL_TARGET static void multiply_plain(const PlainProduct& p) {
-  return asked_rows().whole == 1 ? multiply_plain_rows<Row, true>(p)
-                                 : multiply_plain_rows<Row, false>(p);
+  return asked_rows().whole == 1 ? multiply_plain_all<Row, true>(p)
+                                 : multiply_plain_all<Row, false>(p);
 }
