@@ -28,13 +28,21 @@ constexpr int64_t pieces_in(int64_t cols) { return (cols + 255) / 256; }
 // that of half h of a block, in units of unit(). What dot() wants added for codes that are stored
 // with an offset is in start().
 
+inline uint32_t load_four(const std::byte* from) {
+  uint32_t four;
+  __builtin_memcpy(&four, from, 4);
+  return four;
+}
+/// Into bytes whose bits are zeros where `four` has some.
+inline void add_four(uint32_t four, std::byte* to) {
+  four |= load_four(to);
+  __builtin_memcpy(to, &four, 4);
+}
 /// Puts `count` bytes of a row into `lane`, four by four, less the bits that `flip` has.
 inline void interleave(const std::byte* from, int64_t count, int lane, std::byte* to,
                        uint32_t flip = 0) {
   for (int64_t i = 0; i < count; i += 4) {
-    uint32_t four;
-    __builtin_memcpy(&four, from + i, 4);
-    four ^= flip;
+    const uint32_t four = load_four(from + i) ^ flip;
     __builtin_memcpy(to + i * kLanes + 4 * lane, &four, 4);
   }
 }
@@ -163,12 +171,11 @@ struct Q6Panel {
         // Four blocks share bytes of the file: two the low nibbles, all of them the high bits.
         const std::byte* low = row + b / 4 * 64 + b % 2 * 32;
         const std::byte* high = row + 128 + b / 4 * 32;
-        for (int k = 0; k < 32; ++k) {
-          const int g = k / 4, at = 4 * lane + k % 4;
-          const std::byte nibble = low[k] >> (b % 4 / 2 * 4) & std::byte{15};
-          const std::byte two = high[k] >> (b % 4 * 2) & std::byte{3};
-          pair[low_codes(g) + at] |= nibble << (b % 2 * 4);
-          pair[high_codes(g) + at] |= two << (g % 2 * 4 + b % 2 * 2);
+        for (int g = 0; g < 8; ++g) {
+          const uint32_t nibbles = load_four(low + 4 * g) >> (b % 4 / 2 * 4) & 0x0f0f0f0f;
+          const uint32_t twos = load_four(high + 4 * g) >> (b % 4 * 2) & 0x03030303;
+          add_four(nibbles << (b % 2 * 4), pair + low_codes(g) + 4 * lane);
+          add_four(twos << (g % 2 * 4 + b % 2 * 2), pair + high_codes(g) + 4 * lane);
         }
       }
     }
