@@ -110,8 +110,8 @@ struct Q4Panel {
     }
   }
 };
-AXL_INLINE void codes(const Q4Panel& p, int64_t b, int i, int g, SmallCodes (&to)[2]) {
-  const Bytes both = load_codes(p.piece + Q4Panel::kCodes + (8 * ((b + i) / 2) + g) * 4 * kLanes);
+AXL_INLINE void codes(const Q4Panel& p, int64_t b, int, int g, SmallCodes (&to)[2]) {
+  const Bytes both = load_codes(p.piece + Q4Panel::kCodes + (4 * b + g) * 4 * kLanes);
   to[0] = low_nibbles(both);
   to[1] = high_nibbles(both);
 }
@@ -257,11 +257,11 @@ AXL_INLINE void add_blocks(const Panel (&w)[kPanels],
     for (int n = 0; n < kPanels; ++n)
 #pragma GCC unroll 2
       for (int s = 0; s < kShared; ++s) {
-        const Floats unit = scale(w[n], headers[n], b, i + s, half);
+        const Floats of_block = scale(w[n], headers[n], b, i + s, half);
 #pragma GCC unroll 16
         for (int j = 0; j < kXRows; ++j)
           sums[n][j] = add_products(sums[n][j], floats(dots[n][j][s]),
-                                    times(unit, all_floats(x[j * x_stride].scale[b + i + s])));
+                                    times(of_block, all_floats(x[j * x_stride].scale[b + i + s])));
       }
   }
 }
