@@ -46,13 +46,12 @@ AXL_AVX2 inline void put_sums(__m256 sums, ActivationBlock& to) {
   const __m256i n = _mm256_cvtps_epi32(_mm256_mul_ps(sums, inverse));
   const __m256i high = _mm256_srai_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(128)), 8);
   const __m256i low = _mm256_sub_epi32(n, _mm256_slli_epi32(high, 8));
-  alignas(32) int32_t highs[8], lows[8];
-  _mm256_store_si256(reinterpret_cast<__m256i*>(highs), high);
-  _mm256_store_si256(reinterpret_cast<__m256i*>(lows), low);
-  for (int b = 0; b < 8; ++b) {
-    to.sums_256[b] = static_cast<int8_t>(highs[b]);
-    to.sums_1[b] = static_cast<int8_t>(lows[b]);
-  }
+  const __m256i words = _mm256_packs_epi32(high, low);  // fours of high, low, high, low
+  const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(words, words),
+                                                    _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5));
+  const __m128i both = _mm256_castsi256_si128(bytes);
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(to.sums_256), both);
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(to.sums_1), _mm_unpackhi_epi64(both, both));
   to.sum_unit = max / kMost;
 }
 
