@@ -9,6 +9,7 @@ AXL=$REPOSITORY/build/release/axl
 OUT=bench
 SECONDS_EACH=10
 CONFIGS=(axl_micro axl_reasoning axl_300m)
+TOO_SLOW=(axl_1b) # to measure more than its memory
 TYPES=(f32 bf16 q8_0 q4_k_m)
 
 usage() {
@@ -21,9 +22,10 @@ Measures, with `axl bench` and /usr/bin/time, and writes as PREFIX.md and PREFIX
   - training on one core, on six where there are as many, and on all
   - generating with weights in f32, bf16, q8_0 and q4_k_m, against the memory's or cache's bandwidth,
     and a source file of axl's written while guessing ahead
-  - peak memory of training with batches of 8 and Lion
+  - peak memory of training with batches of 8 and Lion, as predicted and as measured, and of the same
+    with all that saves memory; axl_1b's too, unless configurations are named
 Each mfu and each ceiling come from the same run. Leave the machine alone meanwhile: what else it does
-costs speed. axl_300m needs 6 GB of memory and 6 GB of disk in $TMPDIR. The models that generate are
+costs speed. axl_300m needs 6 GB of memory and 6 GB of disk in $TMPDIR, axl_1b 5 and 6. The models that generate are
 trained for a single step: speed does not depend on what they learned.
 
   --quick          axl_micro alone, two seconds each
@@ -45,6 +47,7 @@ parse_arguments() {
       --quick)
         SECONDS_EACH=2
         CONFIGS=(axl_micro)
+        TOO_SLOW=()
         shift
         continue
         ;;
@@ -57,7 +60,7 @@ parse_arguments() {
     esac
     shift 2
   done
-  ((${#chosen[@]} == 0)) || CONFIGS=("${chosen[@]}")
+  ((${#chosen[@]} == 0)) || CONFIGS=("${chosen[@]}") TOO_SLOW=()
   [[ $SECONDS_EACH =~ ^[0-9]+(\.[0-9]+)?$ ]] || misuse "--seconds '$SECONDS_EACH' is not a number"
 }
 
@@ -168,15 +171,8 @@ scaling() {
   end_table
 }
 
-# train_briefly CONFIG STEPS [OPTION]…: leaves a model in $WORK/model.
-train_briefly() {
-  local config=$1 steps=$2
-  shift 2
-  rm -rf "$WORK/model"
-  "${TIMED[@]}" "$AXL" train --quiet --config "$config" --data "$REPOSITORY/README.md" --holdout 0 \
-    --steps "$steps" --out "$WORK/model" "$@" >/dev/null
-}
-TIMED=()
+# What runs train on whose speed or memory is wanted, not their model.
+BRIEFLY=(--quiet --data "$REPOSITORY/README.md" --holdout 0)
 
 generating() {
   local config type model json ahead
@@ -184,7 +180,9 @@ generating() {
     "| config | weights | bytes/s | median ms per byte | reads per byte | ceiling, bytes/s | of it | source, guessing ahead | bytes per pass |" \
     "|---|---|---|---|---|---|---|---|---|"
   for config in "${CONFIGS[@]}"; do
-    train_briefly "$config" 1 --set train.optimizer=sgd --set train.batch_size=1
+    rm -rf "$WORK/model"
+    "$AXL" train "${BRIEFLY[@]}" --config "$config" --steps 1 --out "$WORK/model" \
+      --set train.optimizer=sgd --set train.batch_size=1 >/dev/null
     for type in "${TYPES[@]}"; do
       model=$WORK/model
       if [[ $type != f32 ]]; then
@@ -207,17 +205,35 @@ generating() {
   end_table
 }
 
+LESS_MEMORY=(train.recompute=true train.update_in_backward=true train.grad_clip=0
+  train.momentum_dtype=bf16 train.weights_dtype=bf16)
+
+# memory_row CONFIG WHAT [OPTION]…
+memory_row() {
+  local config=$1 what=$2 run predicted measured
+  shift 2
+  run=("$AXL" train "${BRIEFLY[@]}" --config "$config" --set train.optimizer=lion
+    --set train.batch_size=8 "$@")
+  predicted=$(value train_bytes "$("${run[@]}" --dry-run --json)")
+  /usr/bin/time -v -o "$WORK/time" "${run[@]}" --steps 2 --out "$WORK/trained" >/dev/null
+  rm -rf "$WORK/trained"
+  measured=$((1024 * $(sed -n 's/.*Maximum resident set size (kbytes): //p' "$WORK/time")))
+  markdown "| $config | $what | $((predicted / 1000000)) MB | $((measured / 1000000)) MB | $(
+    share "$measured" "$predicted") |"
+  row_json "{\"config\":\"$config\",\"settings\":\"$what\",\"predicted_bytes\":$predicted,\"peak_rss_bytes\":$measured}"
+}
+
 memory() {
-  local config bytes TIMED
-  table memory "## Peak memory of training, Lion, batches of 8" "" \
-    "| config | peak resident memory |" "|---|---|"
+  local config set less=()
+  for set in "${LESS_MEMORY[@]}"; do less+=(--set "$set"); done
+  table memory "## Peak resident memory of training, Lion, batches of 8" "" \
+    "Less memory: ${LESS_MEMORY[*]}." "" \
+    "| config | settings | predicted | measured | measured / predicted |" "|---|---|---|---|---|"
   for config in "${CONFIGS[@]}"; do
-    TIMED=(/usr/bin/time -v -o "$WORK/time")
-    train_briefly "$config" 2 --set train.optimizer=lion --set train.batch_size=8
-    bytes=$((1024 * $(sed -n 's/.*Maximum resident set size (kbytes): //p' "$WORK/time")))
-    markdown "| $config | $(LC_ALL=C awk -v b="$bytes" 'BEGIN { printf "%.0f MB", b / 1e6 }') |"
-    row_json "{\"config\":\"$config\",\"peak_rss_bytes\":$bytes}"
+    memory_row "$config" "its own"
+    memory_row "$config" "less memory" "${less[@]}"
   done
+  for config in "${TOO_SLOW[@]}"; do memory_row "$config" "its own"; done
   end_table
 }
 

@@ -17,10 +17,14 @@ assert {row['kernels'] for row in bench['training']} >= {'avx2'}
 assert bench['scaling'][0]['threads'] == 1
 for row in bench['training'] + bench['scaling']:
     assert row['config'] == 'tiny' and row['bytes_per_s'] > 0 and row['mfu'] > 0, row
-assert len(bench['memory']) == 1 and bench['memory'][0]['peak_rss_bytes'] > 2**20
+own, less = bench['memory']
+assert own['settings'] == 'its own' and less['settings'] == 'less memory'
+for row in bench['memory']:
+    assert row['peak_rss_bytes'] > 2**20 and row['predicted_bytes'] > 2**20, row
+assert less['predicted_bytes'] < own['predicted_bytes']
 assert bench['machine']['cores'] >= 1
 PYTHON
-for title in Training 'Training by' Generating 'Peak memory'; do
+for title in Training 'Training by' Generating 'Peak resident memory'; do
   grep -q "^## $title" bench.md || fail "bench.md has no table '$title'"
 done
 cmp -s out bench.md || fail "bench.sh does not print what it writes"
