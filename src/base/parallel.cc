@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -88,15 +89,22 @@ bool all_take_part() {
   return others == max_threads() - 1;
 }
 
-double measured_loop_seconds() {
+/// Of loops in which every thread takes part, or nothing if the others do not come: a new thread may
+/// wait for milliseconds until it has a core of its own. Whoever does a late one's part has waited
+/// for it first, ten times as long as a loop takes.
+std::optional<double> measured_loop_seconds() {
   constexpr int kRuns = 20, kLoops = 20;
+  constexpr std::chrono::milliseconds kPatience(1);
   const Clock::time_point begin = Clock::now();
-  while (!all_take_part() && Clock::now() - begin < std::chrono::milliseconds(10)) continue;
-  double best = 1;
-  for (int run = 0; run < kRuns; ++run) {
+  std::optional<double> best;
+  for (int run = 0; run < kRuns && Clock::now() - begin < kPatience;) {
+    if (!all_take_part()) continue;
     const Clock::time_point start = Clock::now();
     for (int i = 0; i < kLoops; ++i) parallel_for_ranges(max_threads(), [](int64_t, int64_t) {});
-    best = std::min(best, seconds_since(start) / kLoops);
+    const double seconds = seconds_since(start) / kLoops;
+    if (!all_take_part()) continue;
+    best = std::min(best.value_or(seconds), seconds);
+    ++run;
   }
   return best;
 }
@@ -115,11 +123,14 @@ class Pool {
     if (n == threads_) return;
     stop();
     threads_ = n;
-    loop_seconds_ = -1;
+    loop_seconds_ = 0;
+    next_measurement_ = Clock::time_point();
   }
   double loop_seconds() {
-    if (threads_ == 1) return 0;
-    if (loop_seconds_ < 0) loop_seconds_ = measured_loop_seconds();
+    if (threads_ > 1 && loop_seconds_ == 0 && Clock::now() >= next_measurement_.load()) {
+      loop_seconds_ = measured_loop_seconds().value_or(0);
+      next_measurement_ = Clock::now() + kBetweenMeasurements;
+    }
     return loop_seconds_;
   }
 
@@ -141,6 +152,9 @@ class Pool {
   }
 
  private:
+  // As long as there is nobody to measure with, trying takes a fiftieth of the time at most.
+  static constexpr std::chrono::milliseconds kBetweenMeasurements{50};
+
   void start() {
     if (static_cast<int>(workers_.size()) == threads_ - 1) return;
     const uint32_t round = loop_.round.load(std::memory_order_relaxed);
@@ -220,7 +234,8 @@ class Pool {
   std::vector<std::thread> workers_;
   std::vector<Run> runs_;  ///< one for each thread
   int threads_;
-  std::atomic<double> loop_seconds_{-1};  ///< below 0: not measured yet
+  std::atomic<double> loop_seconds_{0};  ///< 0: not measured yet
+  std::atomic<Clock::time_point> next_measurement_{};
   uint32_t by_others_ = 0;                ///< indices that other threads have done, or are to do
   std::atomic<bool> stopping_{false};
 

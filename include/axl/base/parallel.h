@@ -22,8 +22,8 @@ int thread_index();
 int max_threads();
 
 /// What a loop of nothing takes, by the fastest of some: how long something is on its way from core
-/// to core and back. Measured when it is first asked for, 0 with one thread. Not from inside a
-/// loop.
+/// to core and back. Measured as soon as all threads take part in loops; 0 until then, and with one
+/// thread. Not from inside a loop.
 double loop_seconds();
 
 /// While one lives, loops and libraries called from this thread use this thread alone.
