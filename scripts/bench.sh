@@ -74,8 +74,6 @@ check_programs() {
 value() { grep -oE "\"$1\":(\"[^\"]*\"|[^,}]*)" <<<"$2" | head -n 1 | cut -d : -f 2- | tr -d '"'; }
 # rounded DIGITS NUMBER
 rounded() { LC_ALL=C printf "%.$1f" "$2"; }
-# share A B: A / B
-share() { LC_ALL=C awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / b }'; }
 
 # Both files grow line by line, so that a run that is stopped leaves what it measured.
 markdown() { printf '%s\n' "$@" | tee -a "$OUT.md"; }
@@ -177,8 +175,8 @@ BRIEFLY=(--quiet --data "$REPOSITORY/README.md" --holdout 0)
 generating() {
   local config type model json ahead
   table generating "## Generating, one stream" "" \
-    "| config | weights | bytes/s | median ms per byte | reads per byte | ceiling, bytes/s | of it | source, guessing ahead | bytes per pass |" \
-    "|---|---|---|---|---|---|---|---|---|"
+    "| config | weights | bytes/s | median ms per byte | reads per byte | ceiling, bytes/s | of it | of the mean bandwidth | source, guessing ahead | bytes per pass |" \
+    "|---|---|---|---|---|---|---|---|---|---|"
   for config in "${CONFIGS[@]}"; do
     rm -rf "$WORK/model"
     "$AXL" train "${BRIEFLY[@]}" --config "$config" --steps 1 --out "$WORK/model" \
@@ -196,7 +194,8 @@ generating() {
         rounded 3 "$(value ms_per_byte_p50 "$json")") | $(LC_ALL=C awk \
         -v b="$(value weight_bytes_per_byte "$json")" 'BEGIN { printf "%.1f MB", b / 1e6 }') | $(
         rounded 0 "$(value ceiling_bytes_per_s "$json")") | $(
-        share "$(value bytes_per_s "$json")" "$(value ceiling_bytes_per_s "$json")") | $(
+        rounded 2 "$(value of_ceiling "$json")") | $(
+        rounded 2 "$(value of_mean_bandwidth "$json")") | $(
         rounded 0 "$(value bytes_per_s "$ahead")") | $(rounded 2 "$(value bytes_per_pass "$ahead")") |"
       row_json "{\"config\":\"$config\",\"weights\":\"$type\",\"guessing_ahead\":$ahead,${json#\{}"
       rm -f "$WORK/$type.gguf"
@@ -219,7 +218,7 @@ memory_row() {
   rm -rf "$WORK/trained"
   measured=$((1024 * $(sed -n 's/.*Maximum resident set size (kbytes): //p' "$WORK/time")))
   markdown "| $config | $what | $((predicted / 1000000)) MB | $((measured / 1000000)) MB | $(
-    share "$measured" "$predicted") |"
+    LC_ALL=C awk -v a="$measured" -v b="$predicted" 'BEGIN { printf "%.2f", a / b }') |"
   row_json "{\"config\":\"$config\",\"settings\":\"$what\",\"predicted_bytes\":$predicted,\"peak_rss_bytes\":$measured}"
 }
 

@@ -89,9 +89,9 @@ bool all_take_part() {
   return others == max_threads() - 1;
 }
 
-/// Of loops in which every thread takes part, or nothing if the others do not come: a new thread may
-/// wait for milliseconds until it has a core of its own. Whoever does a late one's part has waited
-/// for it first, ten times as long as a loop takes.
+/// Of loops in which every thread takes part, or nothing if the others do not come: a new thread
+/// may wait for milliseconds until it has a core of its own. Whoever does a late one's part has
+/// waited for it first, ten times as long as a loop takes.
 std::optional<double> measured_loop_seconds() {
   constexpr int kRuns = 20, kLoops = 20;
   constexpr std::chrono::milliseconds kPatience(1);
@@ -236,7 +236,7 @@ class Pool {
   int threads_;
   std::atomic<double> loop_seconds_{0};  ///< 0: not measured yet
   std::atomic<Clock::time_point> next_measurement_{};
-  uint32_t by_others_ = 0;                ///< indices that other threads have done, or are to do
+  uint32_t by_others_ = 0;  ///< indices that other threads have done, or are to do
   std::atomic<bool> stopping_{false};
 
   // Each in a cache line of its own: they are polled.

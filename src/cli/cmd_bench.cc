@@ -5,7 +5,6 @@
 #include <chrono>
 #include <cmath>
 #include <memory>
-#include <numeric>
 #include <string>
 #include <vector>
 
@@ -40,17 +39,27 @@ struct BenchOptions {
   int64_t draft = GenerateOptions().draft;
 };
 
-/// Shortest of the repetitions of body() that fit into `seconds`; at least three.
+/// Seconds that body() takes.
+struct Timing {
+  double best = 1e300, mean = 0;
+};
+
+/// Of the repetitions that fit into `seconds`; at least three.
 template <class Body>
-double best_seconds(double seconds, const Body& body) {
-  double best = 1e300;
+Timing timing(double seconds, const Body& body) {
+  Timing of;
   const Clock::time_point begin = Clock::now();
-  for (int i = 0; i < 3 || seconds_since(begin) < seconds; ++i) {
+  for (int i = 1; i <= 3 || seconds_since(begin) < seconds; ++i) {
     const Clock::time_point start = Clock::now();
     body();
-    best = std::min(best, seconds_since(start));
+    of.best = std::min(of.best, seconds_since(start));
+    of.mean = seconds_since(begin) / i;
   }
-  return best;
+  return of;
+}
+template <class Body>
+double best_seconds(double seconds, const Body& body) {
+  return timing(seconds, body).best;
 }
 
 /// FLOP/s of an n x n x n product.
@@ -87,12 +96,16 @@ class BandwidthMeter {
     std::fill_n(memory_.floats(), kColumns * (rows_ + 1), 1.0f);
   }
 
-  /// Bytes per second.
-  double measure(double seconds) const {
+  /// Bytes per second of the best reading, and of all.
+  struct Bandwidth {
+    double best = 0, mean = 0;
+  };
+  Bandwidth measure(double seconds) const {
     const Mat w(memory_.floats(), rows_, kColumns), x(w.data + w.size(), 1, kColumns);
     const Mat y(x.data + kColumns, 1, rows_);
-    return 4.0 * w.size() /
-           best_seconds(seconds, [&] { gemm(Trans::kNo, x, Trans::kYes, w, y, Write::kAssign); });
+    const Timing of =
+        timing(seconds, [&] { gemm(Trans::kNo, x, Trans::kYes, w, y, Write::kAssign); });
+    return {4.0 * w.size() / of.best, 4.0 * w.size() / of.mean};
   }
 
  private:
@@ -240,12 +253,20 @@ Json bench_given_text(const Model& model, std::span<const int32_t> tokens, int64
 }
 
 /// Generates, and after each second of it measures the bandwidth: what else the machine does slows
-/// both down.
+/// both down. The ceiling is that of the best readings, which a mean of many bytes is set against;
+/// how much of that is the machine's own unrest, the mean of all readings tells.
 Json bench_generate(const Model& model, double seconds) {
   const double weight_bytes = decoding_bytes_per_byte(model.weights());
   const BandwidthMeter meter(static_cast<int64_t>(weight_bytes));
   Session session(model);
-  std::vector<double> times, bandwidths;
+  std::vector<double> times;
+  BandwidthMeter::Bandwidth sum;
+  int measured = 0;
+  const auto measure = [&] {
+    const auto bandwidth = meter.measure(0.2);
+    sum.best += bandwidth.best, sum.mean += bandwidth.mean;
+    ++measured;
+  };
   double all = 0;
   int32_t next = 'a';
   session.append(std::vector<int32_t>{kBos});
@@ -256,17 +277,20 @@ Json bench_generate(const Model& model, double seconds) {
                                 logits.begin());
     times.push_back(seconds_since(start));
     all += times.back();
-    if (all >= static_cast<double>(bandwidths.size() + 1)) bandwidths.push_back(meter.measure(0.2));
+    if (all >= measured + 1) measure();
   }
-  if (bandwidths.empty()) bandwidths.push_back(meter.measure(0.2));
-  const double bandwidth =
-      std::accumulate(bandwidths.begin(), bandwidths.end(), 0.0) / std::ssize(bandwidths);
-  return {{"bytes_per_s", times.size() / all},
+  if (measured == 0) measure();
+  const double bytes_per_s = times.size() / all;
+  const double best = sum.best / measured, mean = sum.mean / measured;
+  return {{"bytes_per_s", bytes_per_s},
           {"ms_per_byte_p50", 1e3 * percentile(times, 0.5)},
           {"ms_per_byte_p99", 1e3 * percentile(times, 0.99)},
           {"weight_bytes_per_byte", weight_bytes},
-          {"ceiling_bytes_per_s", bandwidth / weight_bytes},
-          {"bandwidth_bytes_per_s", bandwidth},
+          {"ceiling_bytes_per_s", best / weight_bytes},
+          {"of_ceiling", bytes_per_s * weight_bytes / best},
+          {"of_mean_bandwidth", bytes_per_s * weight_bytes / mean},
+          {"bandwidth_bytes_per_s", best},
+          {"mean_bandwidth_bytes_per_s", mean},
           {"peak_rss_bytes", peak_rss_bytes()},
           {"threads", max_threads()},
           {"precision", matrix_type(model)},

@@ -13,6 +13,8 @@ python3 - <<'PYTHON' || fail "bench.json lacks something: $(cat bench.json)"
 import json
 bench = json.load(open('bench.json'))
 assert [row['weights'] for row in bench['generating']] == ['f32', 'bf16', 'q8_0', 'q4_k_m']
+for row in bench['generating']:
+    assert 0 < row['of_ceiling'] <= row['of_mean_bandwidth'], row  # no reading is better than the best
 assert {row['kernels'] for row in bench['training']} >= {'avx2'}
 assert bench['scaling'][0]['threads'] == 1
 for row in bench['training'] + bench['scaling']:
