@@ -23,6 +23,7 @@
 #include "axl/model/cost.h"
 #include "axl/train/learner.h"
 #include "axl/train/memory.h"
+#include "cli/ceilings.h"
 #include "cli/command.h"
 #include "cli/config_file.h"
 #include "cli/json.h"
@@ -39,80 +40,10 @@ struct BenchOptions {
   int64_t draft = GenerateOptions().draft;
 };
 
-/// Seconds that body() takes.
-struct Timing {
-  double best = 1e300, mean = 0;
-};
-
-/// Of the repetitions that fit into `seconds`; at least three.
-template <class Body>
-Timing timing(double seconds, const Body& body) {
-  Timing of;
-  const Clock::time_point begin = Clock::now();
-  for (int i = 1; i <= 3 || seconds_since(begin) < seconds; ++i) {
-    const Clock::time_point start = Clock::now();
-    body();
-    of.best = std::min(of.best, seconds_since(start));
-    of.mean = seconds_since(begin) / i;
-  }
-  return of;
-}
-template <class Body>
-double best_seconds(double seconds, const Body& body) {
-  return timing(seconds, body).best;
-}
-
-/// FLOP/s of an n x n x n product.
-double square_gemm(int64_t n, double seconds, Precision precision) {
-  Buffer memory(3 * n * n * sizeof(float));
-  const Mat a(memory.floats(), n, n), b(a.data + n * n, n, n), c(b.data + n * n, n, n);
-  std::fill_n(a.data, 2 * n * n, 0.5f);
-  return 2.0 * n * n * n / best_seconds(seconds, [&] {
-           gemm(Trans::kNo, a, Trans::kNo, b, c, Write::kAssign, 1.0f, precision);
-         });
-}
-
-/// The best this machine does: FLOP/s of large square products. Powers of two collide in the caches
-/// of some machines, other sizes are slower on others.
-double gemm_ceiling(double seconds, Precision precision) {
-  double best = 0;
-  for (int64_t n : {1440, 2016, 2048})
-    best = std::max(best, square_gemm(n, seconds / 3, precision));
-  return best;
-}
-
 /// Whose products they are.
 const char* gemm_maker(Precision precision) {
   return precision == Precision::kBf16 ? "axl" : gemm_backend();
 }
-
-/// How fast all threads together read `bytes` of memory again and again, as fast as a cache where
-/// they fit into one.
-class BandwidthMeter {
- public:
-  explicit BandwidthMeter(int64_t bytes)
-      : rows_(std::max<int64_t>(1, bytes / (4 * kColumns))),
-        memory_(sizeof(float) * (kColumns * (rows_ + 1) + rows_)) {
-    std::fill_n(memory_.floats(), kColumns * (rows_ + 1), 1.0f);
-  }
-
-  /// Bytes per second of the best reading, and of all.
-  struct Bandwidth {
-    double best = 0, mean = 0;
-  };
-  Bandwidth measure(double seconds) const {
-    const Mat w(memory_.floats(), rows_, kColumns), x(w.data + w.size(), 1, kColumns);
-    const Mat y(x.data + kColumns, 1, rows_);
-    const Timing of =
-        timing(seconds, [&] { gemm(Trans::kNo, x, Trans::kYes, w, y, Write::kAssign); });
-    return {4.0 * w.size() / of.best, 4.0 * w.size() / of.mean};
-  }
-
- private:
-  static constexpr int64_t kColumns = 4096;
-  int64_t rows_;
-  Buffer memory_;
-};
 
 int64_t peak_rss_bytes() {
   rusage usage{};
@@ -173,7 +104,7 @@ Json bench_train(const Config& config, double seconds) {
   const double ceiling_before = gemm_ceiling(0.5, precision);
   step();
   const Clock::time_point begin = Clock::now();
-  const double best = best_seconds(seconds, step), all = seconds_since(begin);
+  const double best = timing(seconds, step).best, all = seconds_since(begin);
   const double ceiling = std::max(ceiling_before, gemm_ceiling(0.5, precision));
   const double flops = training_flops_per_byte(config.model) * rows;
   return {{"bytes_per_s", rows * (steps - 1) / all},
@@ -260,7 +191,7 @@ Json bench_generate(const Model& model, double seconds) {
   const BandwidthMeter meter(static_cast<int64_t>(weight_bytes));
   Session session(model);
   std::vector<double> times;
-  BandwidthMeter::Bandwidth sum;
+  Bandwidth sum;
   int measured = 0;
   const auto measure = [&] {
     const auto bandwidth = meter.measure(0.2);
@@ -290,7 +221,6 @@ Json bench_generate(const Model& model, double seconds) {
           {"of_ceiling", bytes_per_s * weight_bytes / best},
           {"of_mean_bandwidth", bytes_per_s * weight_bytes / mean},
           {"bandwidth_bytes_per_s", best},
-          {"mean_bandwidth_bytes_per_s", mean},
           {"peak_rss_bytes", peak_rss_bytes()},
           {"threads", max_threads()},
           {"precision", matrix_type(model)},
@@ -335,14 +265,13 @@ Json bench_gemm(const Config& config, double seconds) {
       data += p.m * p.k;
       const Mat b = p.tb == Trans::kNo ? Mat(data, p.k, p.n) : Mat(data, p.n, p.k);
       const Mat c(data + p.k * p.n, p.m, p.n);
-      const double best =
-          best_seconds(each, [&] { gemm(p.ta, a, p.tb, b, c, Write::kAssign, 1.0f, precision); });
+      const auto multiply = [&] { gemm(p.ta, a, p.tb, b, c, Write::kAssign, 1.0f, precision); };
       list.push_back({{"weights", w.name},
                       {"product", p.name},
                       {"m", p.m},
                       {"n", p.n},
                       {"k", p.k},
-                      {"gflops", 2.0 * p.m * p.n * p.k / best / 1e9}});
+                      {"gflops", 2.0 * p.m * p.n * p.k / timing(each, multiply).best / 1e9}});
     }
   }
   const double ceiling = std::max(ceiling_before, gemm_ceiling(each, precision));
