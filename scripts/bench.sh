@@ -25,8 +25,8 @@ Measures, with `axl bench` and /usr/bin/time, and writes as PREFIX.md and PREFIX
   - peak memory of training with batches of 8 and Lion, as predicted and as measured, and of the same
     with all that saves memory; axl_1b's too, unless configurations are named
 Each mfu and each ceiling come from the same run. Leave the machine alone meanwhile: what else it does
-costs speed. axl_300m needs 6 GB of memory and 6 GB of disk in $TMPDIR, axl_1b 5 and 6. The models that generate are
-trained for a single step: speed does not depend on what they learned.
+costs speed. axl_300m needs 6 GB of memory and 6 GB of disk in $TMPDIR, axl_1b 5 and 6. The models
+that generate are trained for a single step: speed does not depend on what they learned.
 
   --quick          axl_micro alone, two seconds each
   --seconds S      how long to measure each speed; default 10
@@ -223,8 +223,8 @@ memory_row() {
 }
 
 memory() {
-  local config set less=()
-  for set in "${LESS_MEMORY[@]}"; do less+=(--set "$set"); done
+  local config setting less=()
+  for setting in "${LESS_MEMORY[@]}"; do less+=(--set "$setting"); done
   table memory "## Peak resident memory of training, Lion, batches of 8" "" \
     "Less memory: ${LESS_MEMORY[*]}." "" \
     "| config | settings | predicted | measured | measured / predicted |" "|---|---|---|---|---|"
